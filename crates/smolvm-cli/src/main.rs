@@ -1,0 +1,2 @@
+//! The `smolvm` command.
+fn main() {}

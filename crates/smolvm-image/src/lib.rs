@@ -1,0 +1,1 @@
+//! Fetch, cache and validate microVM images.

@@ -1,0 +1,1 @@
+//! Images and microVMs for untrusted code.
