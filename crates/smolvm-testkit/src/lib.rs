@@ -1,1 +1,47 @@
-//! Real servers with composable faults.
+//! Real servers, disks and certificates with composable faults, for the tests of every crate.
+//!
+//! A test that says "the connection breaks here" starts a [`Server`], gives it a [`Route`] with a
+//! [`Fault`], and talks to it over a socket: nothing in here is a mock of the code under test.
+//! Everything listens on loopback and ends when its value is dropped.
+//!
+//! ```
+//! use smolvm_testkit::{Fault, Route, Server, content};
+//!
+//! let server = Server::start();
+//! let kernel = content::noise(1, 100_000);
+//! server.route(
+//!     "/kernel",
+//!     Route::new(kernel)
+//!         .etag("\"v1\"")
+//!         .fault_on(0, Fault::ResetAt(50_000))
+//!         .fault_on(1, Fault::IgnoreRange)
+//!         .fault_on(1, Fault::Chunked),
+//! );
+//! assert!(server.url("/kernel").starts_with("http://127.0.0.1:"));
+//! ```
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "only tests use this crate, and a test fails by panicking"
+)]
+#![allow(
+    clippy::must_use_candidate,
+    reason = "the values are read by tests, which fail by themselves when they forget to look"
+)]
+
+mod authority;
+pub mod content;
+mod disk;
+mod headers;
+mod listener;
+mod requirement;
+mod server;
+mod socket;
+
+pub use authority::Authority;
+pub use disk::SmallDisk;
+pub use headers::Headers;
+pub use requirement::{REQUIRE_ALL, skip};
+pub use server::{Fault, Gate, Request, Route, Server};

@@ -1,0 +1,25 @@
+//! What happens to a test whose machine lacks something: a visible skip, or a failure in CI.
+
+use std::io::Write as _;
+
+/// The environment variable that, set to `1`, turns every skip into a failure.
+pub const REQUIRE_ALL: &str = "SMOLVM_TEST_REQUIRE_ALL";
+
+/// Says that the calling test is skipped, and why; the caller then returns.
+///
+/// The line goes to the standard error of the process, past the capture of the test harness, so
+/// that a skip is seen also in a green run.
+///
+/// # Panics
+///
+/// When [`REQUIRE_ALL`] is `1`.
+pub fn skip(reason: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test").to_owned();
+    assert!(
+        std::env::var_os(REQUIRE_ALL).is_none_or(|value| value != "1"),
+        "{test} cannot run, and {REQUIRE_ALL}=1 forbids to skip it: {reason}"
+    );
+    // `eprintln!` would be captured, and shown only for a test that fails.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
