@@ -31,17 +31,25 @@
     reason = "the values are read by tests, which fail by themselves when they forget to look"
 )]
 
+mod access_log;
 mod authority;
 pub mod content;
 mod disk;
 mod headers;
+mod ledger;
 mod listener;
+mod nginx;
+mod proxy;
 mod requirement;
 mod server;
 mod socket;
 
+pub use access_log::LogLine;
 pub use authority::Authority;
 pub use disk::SmallDisk;
 pub use headers::Headers;
+pub use ledger::Request;
+pub use nginx::{Nginx, NginxBuilder, require_nginx};
+pub use proxy::{Proxy, ProxyBuilder};
 pub use requirement::{REQUIRE_ALL, skip};
-pub use server::{Fault, Gate, Request, Route, Server};
+pub use server::{Fault, Gate, Route, Server};

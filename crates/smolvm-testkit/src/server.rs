@@ -4,14 +4,12 @@ mod answer;
 mod entity;
 mod fault;
 mod gate;
-mod ledger;
 mod plan;
 mod route;
 mod transmission;
 
 pub use fault::Fault;
 pub use gate::Gate;
-pub use ledger::Request;
 pub use route::Route;
 
 use std::collections::HashMap;
@@ -23,10 +21,10 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::authority::Authority;
 use crate::headers::Head;
+use crate::ledger::{Ledger, Request};
 use crate::listener::Listener;
 use crate::socket::Socket;
 use answer::Answer;
-use ledger::Ledger;
 use plan::Plan;
 use route::Mounted;
 use transmission::{Ending, Transmission};

@@ -32,6 +32,10 @@ impl Socket {
         let _ = self.0.shutdown(Shutdown::Both);
     }
 
+    /// Sends a FIN after what was written.
+    pub(crate) fn finish_writing(&self) {
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
 
     /// Makes the close of this connection a RST in the place of a FIN (RFC 9293, section 3.10.4).
     ///

@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::entity::Body;
-use super::ledger::Entry;
 use super::plan::{Event, Framing, Opening, Plan};
 use crate::content::noise;
+use crate::ledger::Entry;
 use crate::socket::Socket;
 
 /// The most that is written at once: large enough for hundreds of MiB in a debug build.

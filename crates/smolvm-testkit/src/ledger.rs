@@ -36,23 +36,23 @@ impl Request {
     }
 }
 
-/// All requests of one server.
+/// All requests of one server or proxy.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     entries: Mutex<Vec<Arc<Entry>>>,
     changed: Condvar,
 }
 
 /// One line of the account, written to while the answer is on its way.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     request: Request,
     status: AtomicU16,
     body_bytes: AtomicU64,
 }
 
 impl Ledger {
-    pub(super) fn open(&self, head: &Head) -> Arc<Entry> {
+    pub(crate) fn open(&self, head: &Head) -> Arc<Entry> {
         let entry = Arc::new(Entry {
             request: Request {
                 method: head.word(0).to_owned(),
@@ -69,14 +69,14 @@ impl Ledger {
         entry
     }
 
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.entries()
             .iter()
             .map(|entry| entry.snapshot())
             .collect()
     }
 
-    pub(super) fn wait_for(&self, path: &str, count: usize) {
+    pub(crate) fn wait_for(&self, path: &str, count: usize) {
         let hits = |entries: &[Arc<Entry>]| {
             let of_path = |entry: &&Arc<Entry>| entry.request.path() == path;
             entries.iter().filter(of_path).count()
@@ -98,11 +98,11 @@ impl Ledger {
 }
 
 impl Entry {
-    pub(super) fn answered(&self, status: u16) {
+    pub(crate) fn answered(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }
 
-    pub(super) fn wrote(&self, bytes: usize) {
+    pub(crate) fn wrote(&self, bytes: usize) {
         self.body_bytes.fetch_add(bytes as u64, Ordering::SeqCst);
     }
 
