@@ -56,8 +56,10 @@ fn a_refused_configuration_is_shown() {
         return;
     }
     let root = tempfile::tempdir().expect("a directory");
-    let builder = Nginx::builder(root.path()).config("nonsense;");
-    let refusal = std::panic::catch_unwind(|| builder.start()).expect_err("no such directive");
+    let refusal = std::panic::catch_unwind(|| {
+        Nginx::builder(root.path()).config("nonsense;").start();
+    })
+    .expect_err("no such directive");
     let message = refusal
         .downcast_ref::<String>()
         .expect("a formatted message");
