@@ -1,2 +1,52 @@
-//! What developers run.
-fn main() {}
+//! What developers run: `cargo xtask setup`, `images`, `quickstart` and `test`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod boot;
+mod command;
+mod images;
+mod paths;
+mod quickstart;
+mod serve;
+mod setup;
+mod term;
+mod test;
+mod tools;
+
+/// What developers run.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install the Debian packages and cargo tools that the other tasks need.
+    Setup,
+    /// Make bootable images from Debian packages under target/images.
+    Images(images::Args),
+    /// Serve, fetch, repair and boot a real image with the real command line.
+    Quickstart,
+    /// Run everything that must pass before a change lands.
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().task {
+        Task::Setup => setup::run(),
+        Task::Images(args) => images::run(&args),
+        Task::Quickstart => quickstart::run(),
+        Task::Test(args) => test::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            term::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Debian's kernel for virtual machines, taken from its package.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::archive::Archive;
+
+/// The package that always depends on the newest such kernel.
+const METAPACKAGE: &str = "linux-image-cloud-amd64";
+
+/// A kernel that was unpacked somewhere.
+pub(super) struct Kernel {
+    /// The bootable file.
+    pub(super) image: PathBuf,
+    /// The directory with its modules.
+    pub(super) modules: PathBuf,
+}
+
+/// The package with the kernel, as `name=version`.
+pub(super) fn package(archive: &Archive) -> Result<String> {
+    archive.candidate(&archive.dependency_of(METAPACKAGE)?)
+}
+
+/// Fetches the kernel and unpacks it into `dir`.
+pub(super) fn fetch(archive: &Archive, dir: &Path) -> Result<Kernel> {
+    archive.unpack(&package(archive)?, dir)?;
+    for entry in fs_err::read_dir(dir.join("boot"))? {
+        let image = entry?.path();
+        let name = image.file_name().and_then(|name| name.to_str());
+        let Some(release) = name.and_then(|name| name.strip_prefix("vmlinuz-")) else {
+            continue;
+        };
+        // Newer releases have everything below /usr.
+        let modules = ["lib/modules", "usr/lib/modules"]
+            .map(|modules| dir.join(modules).join(release))
+            .into_iter()
+            .find(|modules| modules.is_dir())
+            .with_context(|| format!("the package of Linux {release} has no modules"))?;
+        return Ok(Kernel { image, modules });
+    }
+    anyhow::bail!("the kernel's package has no boot/vmlinuz-*")
+}

@@ -1,0 +1,215 @@
+//! `cargo xtask images`: bootable images made from Debian packages, the same
+//! bytes from the same package versions, kept under `target/images/<name>`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+use sha2::{Digest as _, Sha256};
+
+use crate::{paths, setup, term};
+
+mod archive;
+mod cpio;
+mod ext4;
+mod initrd;
+mod kernel;
+mod manifest;
+mod modules;
+mod registry;
+mod rootfs;
+
+pub(crate) use manifest::{Manifest, digest_of};
+pub(crate) use registry::BOOT_ARGS;
+
+/// Every time stamp in an image, in seconds since 1970: the first of 2025.
+const SOURCE_DATE_EPOCH: u64 = 1_735_689_600;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Make only this image.
+    #[arg(long)]
+    only: Option<Kind>,
+    /// Print the registry entries of the images, for a server that serves
+    /// target/images at this address.
+    #[arg(long, value_name = "BASE")]
+    registry: Option<String>,
+    /// Make each image once more and fail unless every byte is the same.
+    #[arg(long)]
+    check_reproducible: bool,
+}
+
+/// Which image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// debian-tiny: Debian's kernel and a busybox userland.
+    Small,
+    /// debian-large: the same kernel and a Debian tree of several hundred MiB.
+    Large,
+}
+
+/// An image that lies on this machine.
+pub(crate) struct Image {
+    pub(crate) name: &'static str,
+    pub(crate) dir: PathBuf,
+    pub(crate) manifest: Manifest,
+}
+
+/// The files of an image, by the names that they are served under.
+const FILES: [&str; 3] = [KERNEL, INITRD, ROOTFS];
+pub(crate) const KERNEL: &str = "vmlinuz";
+pub(crate) const INITRD: &str = "initrd.img";
+pub(crate) const ROOTFS: &str = "rootfs.ext4";
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Small => "debian-tiny",
+            Self::Large => "debian-large",
+        }
+    }
+}
+
+/// Makes what is asked for, unless it is there.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let kinds = args
+        .only
+        .as_ref()
+        .map_or(Kind::value_variants(), std::slice::from_ref);
+    let mut images = Vec::new();
+    for &kind in kinds {
+        let image = ensure(kind)?;
+        if args.check_reproducible {
+            check_reproducible(kind, &image)?;
+        }
+        images.push(image);
+    }
+    if let Some(base) = &args.registry {
+        term::plain(&registry::entries(&images, base)?);
+    }
+    Ok(())
+}
+
+/// Writes the registry file for a server that serves `target/images` at `base`.
+pub(crate) fn write_registry(path: &Path, images: &[Image], base: &str) -> Result<()> {
+    Ok(fs_err::write(path, registry::entries(images, base)?)?)
+}
+
+/// The image of this kind, made if it is missing or out of date.
+pub(crate) fn ensure(kind: Kind) -> Result<Image> {
+    let all = paths::images();
+    fs_err::create_dir_all(&all)?;
+    let lock = File::create(all.join(".lock")).context("cannot make a lock file")?;
+    lock.lock().context("cannot lock target/images")?;
+
+    let (name, dir) = (kind.name(), all.join(kind.name()));
+    let recipe = recipe()?;
+    let kept = Manifest::of_kept(&dir, &recipe);
+    if let Some(manifest) = &kept
+        && manifest.package_lists == archive::lists_digest()?
+    {
+        term::note(&format!("{name} is up to date"));
+        return Ok(Image {
+            name,
+            dir,
+            manifest: manifest.clone(),
+        });
+    }
+
+    setup::update_package_lists()?;
+    let sources = archive::Archive::of_this_machine()?;
+    let packages = rootfs::packages(kind, &sources)?;
+    let package_lists = archive::lists_digest()?;
+    if let Some(mut manifest) = kept.filter(|kept| kept.packages == packages) {
+        manifest.package_lists = package_lists;
+        manifest.write(&dir)?;
+        term::note(&format!("{name} is up to date"));
+        return Ok(Image {
+            name,
+            dir,
+            manifest,
+        });
+    }
+
+    term::note(&format!(
+        "making {name} from {} Debian packages",
+        packages.len()
+    ));
+    let fresh = make(kind, &sources, &packages)?;
+    let manifest = Manifest::describe(fresh.path(), recipe, package_lists, packages)?;
+    manifest.write(fresh.path())?;
+    if dir.exists() {
+        fs_err::remove_dir_all(&dir)?;
+    }
+    fs_err::rename(fresh.keep(), &dir)?;
+    Ok(Image {
+        name,
+        dir,
+        manifest,
+    })
+}
+
+/// Makes the files of an image in a new directory beside the kept ones.
+fn make(kind: Kind, sources: &archive::Archive, packages: &[String]) -> Result<tempfile::TempDir> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let fresh = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempdir_in(paths::images())?;
+    // A server that runs as somebody else reads them too.
+    fs_err::set_permissions(fresh.path(), std::fs::Permissions::from_mode(0o755))?;
+    let scratch = tempfile::tempdir()?;
+    let kernel = kernel::fetch(sources, &scratch.path().join("kernel"))?;
+    let busybox = rootfs::fetch_busybox(sources, &scratch.path().join("busybox"))?;
+    fs_err::copy(&kernel.image, fresh.path().join(KERNEL))?;
+    initrd::write(&fresh.path().join(INITRD), &kernel, &busybox)?;
+    rootfs::make(
+        kind,
+        &fresh.path().join(ROOTFS),
+        sources,
+        packages,
+        &busybox,
+    )?;
+    Ok(fresh)
+}
+
+fn check_reproducible(kind: Kind, image: &Image) -> Result<()> {
+    let sources = archive::Archive::of_this_machine()?;
+    let again = make(kind, &sources, &image.manifest.packages)?;
+    for file in FILES {
+        let (first, second) = (image.dir.join(file), again.path().join(file));
+        let (first, second) = (digest_of(&first)?, digest_of(&second)?);
+        if first != second {
+            bail!(
+                "{}/{file} is not the same twice: {first}, then {second}",
+                image.name
+            );
+        }
+        term::note(&format!("{}/{file} twice: {first}", image.name));
+    }
+    Ok(())
+}
+
+/// What decides, besides the packages, which bytes come out: this program's
+/// recipes and the program that writes the file system.
+fn recipe() -> Result<String> {
+    const SOURCES: &[&str] = &[
+        include_str!("mod.rs"),
+        include_str!("cpio.rs"),
+        include_str!("ext4.rs"),
+        include_str!("initrd.rs"),
+        include_str!("initrd-init.sh"),
+        include_str!("kernel.rs"),
+        include_str!("mke2fs.conf"),
+        include_str!("modules.rs"),
+        include_str!("rootfs.rs"),
+        include_str!("rootfs-init.sh"),
+    ];
+    let mut digest = Sha256::new();
+    for source in SOURCES {
+        digest.update(source);
+    }
+    digest.update(ext4::maker_version()?);
+    Ok(manifest::hex(&digest.finalize()))
+}

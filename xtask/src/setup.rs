@@ -1,0 +1,171 @@
+//! `cargo xtask setup`: installs the Debian packages that the other tasks
+//! use. Does nothing, quickly, on a machine that has them.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{self, command};
+use crate::{term, tools};
+
+/// A program that the tasks or the tests run, and the package that has it.
+struct Need {
+    program: &'static str,
+    package: &'static str,
+    purpose: &'static str,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        program: "nginx",
+        package: "nginx-light",
+        purpose: "serves images on loopback",
+    },
+    Need {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        purpose: "boots what was cached",
+    },
+    Need {
+        program: "mkfs.ext4",
+        package: "e2fsprogs",
+        purpose: "makes root file systems",
+    },
+    Need {
+        program: "mmdebstrap",
+        package: "mmdebstrap",
+        purpose: "makes a Debian tree",
+    },
+    Need {
+        program: "curl",
+        package: "curl",
+        purpose: "what transfers are compared with",
+    },
+    Need {
+        program: "openssl",
+        package: "openssl",
+        purpose: "makes certificates for tests",
+    },
+];
+
+const VENV: Need = Need {
+    program: "python3",
+    package: "python3-venv",
+    purpose: "installs cargo tools",
+};
+
+/// Installs what is missing, or says which command does.
+pub(crate) fn run() -> Result<()> {
+    check_platform()?;
+    let mut missing: Vec<&Need> = NEEDS
+        .iter()
+        .filter(|need| command::find(need.program).is_none())
+        .collect();
+    let tools = tools::missing();
+    if !tools.is_empty() && !has_venv() {
+        missing.push(&VENV);
+    }
+    if missing.is_empty() && tools.is_empty() {
+        term::note("everything is installed");
+        return Ok(());
+    }
+    install_packages(&missing)?;
+    tools::install(&tools)
+}
+
+/// Whether this process may install packages.
+pub(crate) fn is_root() -> bool {
+    command::capture(command("id").arg("-u")).is_ok_and(|uid| uid.trim() == "0")
+}
+
+/// Brings the lists of packages up to date; nothing where this is not root.
+pub(crate) fn update_package_lists() -> Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    command::capture(command("apt-get").args(["update", "--quiet"])).map(drop)
+}
+
+fn check_platform() -> Result<()> {
+    if command::find("apt-get").is_none() {
+        let programs: Vec<_> = NEEDS.iter().map(|need| need.program).collect();
+        if programs
+            .iter()
+            .all(|program| command::find(program).is_some())
+        {
+            return Ok(());
+        }
+        bail!(
+            "this is no Debian (there is no apt-get): install {} by your system's means",
+            programs.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn has_venv() -> bool {
+    command::capture(command("python3").args(["-c", "import ensurepip, venv"])).is_ok()
+}
+
+fn install_packages(missing: &[&Need]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for need in missing {
+        term::note(&format!("missing: {} ({})", need.package, need.purpose));
+    }
+    let mut install = command("apt-get");
+    install.args(["install", "--yes", "--quiet", "--no-install-recommends"]);
+    install.args(missing.iter().map(|need| need.package));
+    if !is_root() {
+        bail!(
+            "packages are missing, and only root can install them. Run this and try again:\n    \
+             sudo {}",
+            command::describe(&install)
+        );
+    }
+    let _policy = NoServices::declare()?;
+    update_package_lists()?;
+    show_and_capture(install.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Package managers are verbose: what they say is shown when they fail.
+fn show_and_capture(install: &mut Command) -> Result<()> {
+    term::command(&command::describe(install));
+    command::capture(install).map(drop)
+}
+
+/// While this lives, installing a package starts no service: nginx is run by
+/// the tasks, on a port of theirs, and port 80 is none of our business.
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    /// Where Debian's maintainer scripts ask whether they may start a service.
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    fn declare() -> Result<Self> {
+        if Path::new(Self::POLICY).exists() {
+            return Ok(Self { ours: false });
+        }
+        fs_err::write(Self::POLICY, "#!/bin/sh\nexit 101\n")?;
+        let policy = Self { ours: true };
+        fs_err::set_permissions(Self::POLICY, Permissions::from_mode(0o755))
+            .context("cannot keep packages from starting services")?;
+        Ok(policy)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = fs_err::remove_file(Self::POLICY)
+        {
+            term::note(&format!("remove it by hand: {error}"));
+        }
+    }
+}
