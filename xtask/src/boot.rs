@@ -188,3 +188,67 @@ impl Drop for Running {
         let _ = self.0.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+
+    use super::*;
+    use crate::images::{BOOT_ARGS, INITRD, KERNEL, ROOTFS, digest_of};
+
+    /// Boots a made image; `None` where there is none.
+    fn boot_made(name: &str, change: impl FnOnce(&mut Guest)) -> Option<Result<Booted>> {
+        let Some(images) = env::var_os("SMOLVM_TEST_IMAGES") else {
+            smolvm_testkit::skip("SMOLVM_TEST_IMAGES names no directory with images");
+            return None;
+        };
+        let dir = Path::new(&images).join(name);
+        let mut guest = Guest {
+            kernel: dir.join(KERNEL),
+            initrd: dir.join(INITRD),
+            rootfs: dir.join(ROOTFS),
+            boot_args: BOOT_ARGS.to_owned(),
+        };
+        change(&mut guest);
+        let scratch = tempfile::tempdir().unwrap();
+        Some(boot(
+            &guest,
+            "Hello from SmolVM!",
+            &scratch.path().join("console.log"),
+        ))
+    }
+
+    #[test]
+    fn the_small_image_greets_from_its_root_file_system() {
+        if let Some(booted) = boot_made("debian-tiny", |_| {}) {
+            let line = booted.unwrap().line;
+            assert!(line.ends_with("-cloud-amd64, root on ext4"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_large_image_greets_and_its_file_stays_as_it_was() {
+        let mut disk = PathBuf::new();
+        let mut before = String::new();
+        let booted = boot_made("debian-large", |guest| {
+            disk.clone_from(&guest.rootfs);
+            before = digest_of(&disk).unwrap();
+        });
+        if let Some(booted) = booted {
+            assert!(booted.unwrap().line.ends_with("root on ext4"));
+            assert_eq!(digest_of(&disk).unwrap(), before);
+        }
+    }
+
+    #[test]
+    fn a_guest_that_does_not_boot_is_reported_with_its_last_words() {
+        let booted = boot_made("debian-tiny", |guest| {
+            guest.boot_args.push_str(" root=/dev/none");
+        });
+        if let Some(booted) = booted {
+            let error = format!("{:#}", booted.err().unwrap());
+            assert!(error.contains("cannot mount /dev/none"), "{error}");
+            assert!(error.contains("ended without saying"), "{error}");
+        }
+    }
+}

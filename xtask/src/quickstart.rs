@@ -36,7 +36,7 @@ pub(crate) fn run() -> Result<()> {
 
     tour.step("list", || command::run(&mut smolvm.image(&["list"])))?;
     tour.step("pull", || pull(&smolvm, &image, &server))?;
-    tour.step("pull again", || pull_again(&smolvm, &server))?;
+    tour.step("pull again", || pull_again(&smolvm, &image, &server))?;
     tour.step("repair", || repair(&smolvm, &image, &server))?;
     let line = tour.step("boot", || boot(&smolvm, &image, &scratch))?;
     drop(server);
@@ -91,11 +91,12 @@ impl Smolvm {
         for variable in ["SMOLVM_CACHE_DIR", "SMOLVM_REGISTRY", "SMOLVM_OFFLINE"] {
             command.env_remove(variable);
         }
+        command.env("NO_PROXY", "127.0.0.1");
         command
     }
 
-    /// Where the cached files are.
-    fn paths(&self, image: &Image) -> Result<CachedPaths> {
+    /// Where the cached files are, and how to boot them.
+    fn cached(&self, image: &Image) -> Result<Cached> {
         let printed = command::capture(&mut self.image(&["path", image.name, "--json"]))?;
         serde_json::from_str(&printed).context("`smolvm image path --json` told no paths")
     }
@@ -103,12 +104,15 @@ impl Smolvm {
 
 /// What `smolvm image path --json` prints, as far as it is used here.
 #[derive(Deserialize)]
+struct Cached {
+    paths: CachedPaths,
+    boot_args: String,
+}
+
+#[derive(Deserialize)]
 struct CachedPaths {
-    #[serde(rename = "kernel_path")]
     kernel: PathBuf,
-    #[serde(rename = "rootfs_path")]
     rootfs: PathBuf,
-    #[serde(rename = "initrd_path")]
     initrd: PathBuf,
 }
 
@@ -147,7 +151,7 @@ fn serve(image: &Image, program: PathBuf, scratch: &Path) -> Result<(Server, Smo
 
 fn pull(smolvm: &Smolvm, image: &Image, server: &Server) -> Result<()> {
     command::run(&mut smolvm.image(&["pull", image.name]))?;
-    let paths = smolvm.paths(image)?;
+    let paths = smolvm.cached(image)?.paths;
     for (file, path) in [
         (images::KERNEL, &paths.kernel),
         (images::INITRD, &paths.initrd),
@@ -168,9 +172,9 @@ fn pull(smolvm: &Smolvm, image: &Image, server: &Server) -> Result<()> {
     Ok(())
 }
 
-fn pull_again(smolvm: &Smolvm, server: &Server) -> Result<()> {
+fn pull_again(smolvm: &Smolvm, image: &Image, server: &Server) -> Result<()> {
     let before = server.requests()?.len();
-    command::run(&mut smolvm.image(&["pull", Kind::Small.name()]))?;
+    command::run(&mut smolvm.image(&["pull", image.name]))?;
     let asked = server.requests()?.split_off(before);
     ensure!(
         asked.is_empty(),
@@ -181,7 +185,7 @@ fn pull_again(smolvm: &Smolvm, server: &Server) -> Result<()> {
 }
 
 fn repair(smolvm: &Smolvm, image: &Image, server: &Server) -> Result<()> {
-    let rootfs = smolvm.paths(image)?.rootfs;
+    let rootfs = smolvm.cached(image)?.paths.rootfs;
     let at = damage(&rootfs)?;
     term::note(&format!(
         "byte {at} of the cached root file system is now another"
@@ -236,12 +240,12 @@ fn requests_for(server: &Server, skipped: usize, file: &str) -> Result<usize> {
 }
 
 fn boot(smolvm: &Smolvm, image: &Image, scratch: &Path) -> Result<String> {
-    let paths = smolvm.paths(image)?;
+    let Cached { paths, boot_args } = smolvm.cached(image)?;
     let guest = Guest {
         kernel: paths.kernel,
         initrd: paths.initrd,
         rootfs: paths.rootfs,
-        boot_args: images::BOOT_ARGS.to_owned(),
+        boot_args,
     };
     let booted = boot::boot(&guest, GREETING, &scratch.join("console.log"))?;
     term::note(&format!(

@@ -1,5 +1,6 @@
 //! nginx on loopback, with its own settings, ended with this program.
 
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -9,6 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::tied_command;
+
+/// A path that is answered and not logged.
+const BARRIER: &str = "/.barrier";
 
 /// A running nginx; dropping it ends it.
 pub(crate) struct Server {
@@ -83,6 +87,11 @@ impl Server {
     /// The requests that nginx answered since the server started, each as
     /// method, path, status and bytes sent.
     pub(crate) fn requests(&self) -> Result<Vec<String>> {
+        // A client may have its last byte before the request is in the log;
+        // the one process that serves has noted it before it answers this.
+        let mut barrier = TcpStream::connect(("127.0.0.1", self.port))?;
+        write!(barrier, "GET {BARRIER} HTTP/1.0\r\n\r\n")?;
+        barrier.read_to_end(&mut Vec::new())?;
         let log = fs_err::read_to_string(&self.log)?;
         Ok(log.lines().map(str::to_owned).collect())
     }
@@ -121,8 +130,39 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         root "{files}";
+        location = {BARRIER} {{
+            access_log off;
+            return 204;
+        }}
     }}
 }}
 "#
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::command;
+
+    #[test]
+    fn files_are_served_requests_noted_and_nginx_ends_with_its_owner() {
+        if crate::command::find("nginx").is_none() {
+            smolvm_testkit::skip("there is no nginx");
+            return;
+        }
+        let (files, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs_err::write(files.path().join("kernel"), "content").unwrap();
+        let server = Server::start(files.path(), scratch.path()).unwrap();
+
+        let url = format!("{}/kernel", server.address());
+        let body =
+            crate::command::capture(command("curl").args(["--silent", "--noproxy", "*", &url]));
+        assert_eq!(body.unwrap(), "content");
+        assert_eq!(server.requests().unwrap(), ["GET /kernel 200 7"]);
+
+        let port = server.port;
+        drop(server);
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    }
 }

@@ -21,6 +21,7 @@ mod registry;
 mod rootfs;
 
 pub(crate) use manifest::{Manifest, digest_of};
+#[cfg(test)]
 pub(crate) use registry::BOOT_ARGS;
 
 /// Every time stamp in an image, in seconds since 1970: the first of 2025.
@@ -63,7 +64,7 @@ pub(crate) const INITRD: &str = "initrd.img";
 pub(crate) const ROOTFS: &str = "rootfs.ext4";
 
 impl Kind {
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Small => "debian-tiny",
             Self::Large => "debian-large",
