@@ -1,1 +1,21 @@
-//! Images and microVMs for untrusted code.
+//! Images and microVMs for untrusted code: the crate to depend on.
+//!
+//! An image is a kernel, a root file system and, where it has one, an initial RAM disk. An
+//! [`ImageManager`] turns its name into files that were verified, fetching what is missing:
+//!
+//! ```no_run
+//! use smolvm::ImageManager;
+//!
+//! let manager = ImageManager::new()?;
+//! let image = manager.ensure_image("hello")?;
+//! println!("{}", image.kernel_path.display());
+//! # Ok::<(), smolvm::ImageError>(())
+//! ```
+//!
+//! Everything here blocks the thread that calls it. With the feature `tokio`, the module `tokio`
+//! has the same calls to await.
+
+#[cfg(feature = "tokio")]
+pub mod tokio;
+
+pub use smolvm_image::*;

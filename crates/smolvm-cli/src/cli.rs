@@ -1,0 +1,214 @@
+//! What can be typed: the commands, their arguments and the options that all of them share.
+
+mod early;
+mod help;
+mod values;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+pub(crate) use early::Early;
+
+/// Fetch, cache and validate microVM images.
+///
+/// An image is a kernel, a root file system and, where it has one, an initial RAM disk. Each is
+/// fetched once, checked against its SHA-256 digest, and checked again on every use.
+#[derive(Debug, Parser)]
+#[command(name = "smolvm", version, after_help = help::TOP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) options: GlobalOptions,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List, fetch, check and remove images
+    #[command(subcommand, arg_required_else_help = true)]
+    Image(ImageCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell to complete in
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List the images that are known or cached
+    #[command(visible_alias = "ls", after_help = help::LIST)]
+    List,
+    /// Fetch images, or check that they are cached and whole
+    #[command(after_help = help::PULL)]
+    Pull(PullArgs),
+    /// Hash the cached images, all of them without a name; fetch and change nothing
+    #[command(after_help = help::VERIFY)]
+    Verify {
+        /// The images to verify
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Show all that is known of an image; hash and fetch nothing
+    #[command(after_help = help::INSPECT)]
+    Inspect {
+        /// The image
+        name: String,
+    },
+    /// Print where the files of a cached image lie; verify nothing
+    #[command(after_help = help::PATH)]
+    Path(PathArgs),
+    /// Print the registry entry of a cached image with the digests that were seen
+    #[command(after_help = help::PIN)]
+    Pin {
+        /// The image
+        name: String,
+    },
+    /// Remove images from the cache
+    #[command(visible_alias = "remove", after_help = help::REMOVE)]
+    Rm {
+        /// The images to remove
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+    },
+    /// Remove what the cache can do without: unfinished transfers, leavings, unregistered images
+    #[command(after_help = help::PRUNE)]
+    Prune {
+        /// Show what would be removed, and remove nothing
+        #[arg(long, short = 'n')]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// The images to fetch
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
+    /// Ask the server whether an asset without a pin has changed, and fetch it if so
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    /// Have the disk confirm every file before it counts as cached (slower; safe at power loss)
+    #[arg(long)]
+    pub(crate) sync: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PathArgs {
+    /// The image
+    pub(crate) name: String,
+    /// Print the path of this asset alone
+    #[arg(long, value_enum, value_name = "ASSET")]
+    pub(crate) asset: Option<AssetName>,
+}
+
+/// The assets by the names that `--asset` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AssetName {
+    Kernel,
+    Initrd,
+    Rootfs,
+}
+
+/// The options that every command takes, before or after its name.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalOptions {
+    /// Keep images in this directory; blank means ~/.smolvm/images
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SMOLVM_CACHE_DIR",
+        hide_env_values = true
+    )]
+    pub(crate) cache_dir: Option<OsString>,
+    /// Read images from this file too, TOML or JSON; repeatable, later files win by name
+    #[arg(long = "registry", global = true, value_name = "FILE", action = ArgAction::Append)]
+    pub(crate) registries: Vec<PathBuf>,
+    /// Never use the network; what is not cached is an error
+    #[arg(
+        long,
+        global = true,
+        env = "SMOLVM_OFFLINE",
+        hide_env_values = true,
+        value_parser = FalseyValueParser::new()
+    )]
+    pub(crate) offline: bool,
+    /// Print one JSON object on standard output and nothing else there
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print results and errors alone: no progress, no warnings
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more on standard error; twice for the details
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) color: ColorWhen,
+    /// Try a transfer that breaks this many times in all
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempts: Option<u32>,
+    /// Give an attempt up after this many seconds without a byte
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECS",
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    pub(crate) stall_timeout: Option<u64>,
+    /// Trust the certificates in this PEM file too, beside the system's
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SMOLVM_CA_FILE",
+        hide_env_values = true
+    )]
+    pub(crate) ca_file: Option<OsString>,
+    /// Refuse assets larger than this: bytes, or a number with KiB, MiB, GiB or TiB
+    #[arg(long, global = true, value_name = "SIZE", value_parser = values::size)]
+    pub(crate) max_size: Option<u64>,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal, unless `NO_COLOR` is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl ColorWhen {
+    /// Makes everything that is printed from now on follow the choice.
+    pub(crate) fn apply(self) {
+        let choice = match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,92 @@
+//! What stands below the options in `--help`: examples, exit codes, variables.
+
+pub(super) const TOP: &str = "\
+Examples:
+  smolvm image list                         what there is, and what is cached
+  smolvm image pull hello                   fetch an image, or check that it is whole
+  smolvm --registry my.toml image pull dev  an image of your own
+  smolvm image path hello --asset rootfs    one path, for a script
+
+Exit codes:
+  0    done
+  1    failed: the disk, the cache, a registry file
+  2    usage: the command line, or a malformed name
+  3    unknown image
+  4    verification failed
+  5    network: a server, a proxy, or no network allowed
+  130  interrupted
+  With several names the others are still done; the code is that of the first failure.
+
+Environment:
+  SMOLVM_CACHE_DIR  as --cache-dir
+  SMOLVM_REGISTRY   a registry file, read before those of --registry
+  SMOLVM_OFFLINE    as --offline: 1, true or yes; 0, false, no and blank mean off
+  SMOLVM_CA_FILE    as --ca-file
+  NO_COLOR          no colours unless --color says otherwise
+  HTTP_PROXY, HTTPS_PROXY, NO_PROXY are honoured.";
+
+pub(super) const LIST: &str = "\
+PINNED names the assets whose digest no registry states: what arrives for them the first time is
+recorded and checked on every later use, but nothing vouches for it.
+
+Examples:
+  smolvm image list
+  smolvm image list --json | jq -r '.images[] | select(.cached) | .name'";
+
+pub(super) const PULL: &str = "\
+A transfer that was broken off continues where it stopped. Ctrl-C ends it and keeps what arrived;
+a second Ctrl-C ends it at once.
+
+Examples:
+  smolvm image pull hello
+  smolvm image pull hello quickstart-x86_64 --quiet
+  smolvm image pull hello --refresh         fetch what changed on the server, if not pinned
+  smolvm image pull hello --json            digests, sizes, and how each asset was had";
+
+pub(super) const VERIFY: &str = "\
+Exit code 4 if anything is damaged; `smolvm image pull NAME` repairs it.
+
+Examples:
+  smolvm image verify
+  smolvm image verify hello";
+
+pub(super) const INSPECT: &str = "\
+Examples:
+  smolvm image inspect hello
+  smolvm image inspect hello --json | jq -r '.image.assets[].digest'";
+
+pub(super) const PATH: &str = "\
+Prints kernel=/…, initrd=/… (where there is one) and rootfs=/…, one a line. Nothing is hashed: use
+`smolvm image pull` or `verify` first where the bytes matter.
+
+Examples:
+  smolvm image path hello
+  kernel=$(smolvm image path hello --asset kernel)";
+
+pub(super) const PIN: &str = "\
+The image is verified first. What is printed is a TOML entry for ~/.smolvm/registry.toml, with whole
+URLs: secrets in them are shown.
+
+Examples:
+  smolvm image pin hello >> ~/.smolvm/registry.toml";
+
+pub(super) const REMOVE: &str = "\
+An image that is not in the cache is no error.
+
+Examples:
+  smolvm image rm hello
+  smolvm image rm hello quickstart-x86_64";
+
+pub(super) const PRUNE: &str = "\
+An image counts as unregistered when none of the registries of this very command names it: give the
+same --registry options as for `pull`.
+
+Examples:
+  smolvm image prune --dry-run
+  smolvm image prune";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  smolvm completions bash > ~/.local/share/bash-completion/completions/smolvm
+  smolvm completions zsh > ~/.zfunc/_smolvm
+  smolvm completions fish > ~/.config/fish/completions/smolvm.fish";

@@ -1,0 +1,61 @@
+//! Parsers of option values that clap has none for.
+
+/// Bytes from a number with an optional binary unit: `1048576`, `512MiB`, `1.5 GiB`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u32); 5] = [("TIB", 40), ("GIB", 30), ("MIB", 20), ("KIB", 10), ("B", 0)];
+    let hint = || "give a number of bytes above 0, or one with KiB, MiB, GiB or TiB".to_owned();
+    let text = text.trim().to_ascii_uppercase();
+    let (number, shift) = UNITS
+        .iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?.trim_end(), *shift)))
+        .unwrap_or((&text, 0));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_digits = |digits: &str| {
+        (1..=12).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if !is_digits(whole) || !is_digits(fraction) {
+        return Err(hint());
+    }
+    let scale = 10_u128.pow(u32::try_from(fraction.len()).map_err(|_| hint())?);
+    let parse = |digits: &str| digits.parse::<u128>().map_err(|_| hint());
+    let bytes = ((parse(whole)? * scale + parse(fraction)?) << shift) / scale;
+    u64::try_from(bytes)
+        .ok()
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("1048576", 1 << 20),
+            ("512MiB", 512 << 20),
+            ("1.5 gib", 3 << 29),
+            (" 2TiB ", 2 << 40),
+            ("100B", 100),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text:?}");
+        }
+        for text in [
+            "",
+            "0",
+            "0.1",
+            "-1",
+            "1e3",
+            "GiB",
+            "1.",
+            ".5",
+            "1MB",
+            "99999999TiB",
+            "1 2",
+            "+1",
+        ] {
+            assert!(size(text).is_err(), "{text:?}");
+        }
+    }
+}

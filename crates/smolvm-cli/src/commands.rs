@@ -1,0 +1,35 @@
+//! The commands, each in a module of its name.
+
+mod completions;
+mod each;
+mod inspect;
+mod list;
+mod path;
+mod pin;
+mod prune;
+mod pull;
+mod remove;
+mod verify;
+
+use crate::cli::{Command, ImageCommand};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Runs a command. An error is a failure that nothing was printed of.
+pub(crate) fn run(session: &Session<'_>, command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Completions { shell } => {
+            completions::run(session, *shell);
+            Ok(Exit::Done)
+        }
+        Command::Image(ImageCommand::List) => list::run(session),
+        Command::Image(ImageCommand::Pull(args)) => pull::run(session, args),
+        Command::Image(ImageCommand::Verify { names }) => verify::run(session, names),
+        Command::Image(ImageCommand::Inspect { name }) => inspect::run(session, name),
+        Command::Image(ImageCommand::Path(args)) => path::run(session, args),
+        Command::Image(ImageCommand::Pin { name }) => pin::run(session, name),
+        Command::Image(ImageCommand::Rm { names }) => remove::run(session, names),
+        Command::Image(ImageCommand::Prune { dry_run }) => prune::run(session, *dry_run),
+    }
+}
