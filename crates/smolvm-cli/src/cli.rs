@@ -13,10 +13,7 @@ use clap_complete::Shell;
 
 pub(crate) use early::Early;
 
-/// Fetch, cache and validate microVM images.
-///
-/// An image is a kernel, a root file system and, where it has one, an initial RAM disk. Each is
-/// fetched once, checked against its SHA-256 digest, and checked again on every use.
+/// Fetch, cache and validate microVM images
 #[derive(Debug, Parser)]
 #[command(name = "smolvm", version, after_help = help::TOP)]
 pub(crate) struct Cli {
@@ -47,7 +44,7 @@ pub(crate) enum ImageCommand {
     /// Fetch images, or check that they are cached and whole
     #[command(after_help = help::PULL)]
     Pull(PullArgs),
-    /// Hash the cached images, all of them without a name; fetch and change nothing
+    /// Hash cached images, all of them if none is named; fetch and change nothing
     #[command(after_help = help::VERIFY)]
     Verify {
         /// The images to verify
@@ -76,7 +73,7 @@ pub(crate) enum ImageCommand {
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
     },
-    /// Remove what the cache can do without: unfinished transfers, leavings, unregistered images
+    /// Remove unfinished transfers, leavings, and images that no registry names
     #[command(after_help = help::PRUNE)]
     Prune {
         /// Show what would be removed, and remove nothing
@@ -93,7 +90,7 @@ pub(crate) struct PullArgs {
     /// Ask the server whether an asset without a pin has changed, and fetch it if so
     #[arg(long)]
     pub(crate) refresh: bool,
-    /// Have the disk confirm every file before it counts as cached (slower; safe at power loss)
+    /// Have the disk confirm every file before it counts as cached (slower)
     #[arg(long)]
     pub(crate) sync: bool,
 }
@@ -125,10 +122,10 @@ pub(crate) struct GlobalOptions {
         global = true,
         value_name = "DIR",
         env = "SMOLVM_CACHE_DIR",
-        hide_env_values = true
+        hide_env = true
     )]
     pub(crate) cache_dir: Option<OsString>,
-    /// Read images from this file too, TOML or JSON; repeatable, later files win by name
+    /// Read images from this TOML or JSON file too; repeatable, the last wins
     #[arg(long = "registry", global = true, value_name = "FILE", action = ArgAction::Append)]
     pub(crate) registries: Vec<PathBuf>,
     /// Never use the network; what is not cached is an error
@@ -136,7 +133,7 @@ pub(crate) struct GlobalOptions {
         long,
         global = true,
         env = "SMOLVM_OFFLINE",
-        hide_env_values = true,
+        hide_env = true,
         value_parser = FalseyValueParser::new()
     )]
     pub(crate) offline: bool,
@@ -149,7 +146,7 @@ pub(crate) struct GlobalOptions {
     /// Say more on standard error; twice for the details
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// When to use colours
+    /// Use colours; auto is on a terminal where `NO_COLOR` is not set
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: ColorWhen,
     /// Try a transfer that breaks this many times in all
@@ -169,10 +166,10 @@ pub(crate) struct GlobalOptions {
         global = true,
         value_name = "FILE",
         env = "SMOLVM_CA_FILE",
-        hide_env_values = true
+        hide_env = true
     )]
     pub(crate) ca_file: Option<OsString>,
-    /// Refuse assets larger than this: bytes, or a number with KiB, MiB, GiB or TiB
+    /// Refuse larger assets: bytes, or a number with KiB, MiB, GiB or TiB
     #[arg(long, global = true, value_name = "SIZE", value_parser = values::size)]
     pub(crate) max_size: Option<u64>,
 }
@@ -180,12 +177,9 @@ pub(crate) struct GlobalOptions {
 /// When to use colours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ColorWhen {
-    /// On a terminal, unless `NO_COLOR` is set
     #[default]
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 

@@ -1,6 +1,9 @@
 //! What stands below the options in `--help`: examples, exit codes, variables.
 
 pub(super) const TOP: &str = "\
+An image is a kernel, a root file system and, where it has one, an initial RAM disk. Each is fetched
+once, checked against its SHA-256 digest, and checked again on every use.
+
 Examples:
   smolvm image list                         what there is, and what is cached
   smolvm image pull hello                   fetch an image, or check that it is whole

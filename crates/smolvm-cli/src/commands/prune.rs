@@ -9,7 +9,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::image_object::path_text;
 use crate::session::Session;
-use crate::signals;
 use crate::size;
 
 #[derive(Serialize)]
@@ -28,8 +27,7 @@ struct Item {
 
 pub(super) fn run(session: &Session<'_>, dry_run: bool) -> Result<Exit, Failure> {
     let manager = session.manager()?;
-    let options = signals::fetch_options()?;
-    let pruned = manager.prune(dry_run, &options)?;
+    let pruned = manager.prune(dry_run)?;
     if !session.options.quiet {
         session.output.text(&describe(&pruned, dry_run));
     }

@@ -18,15 +18,16 @@ pub(super) fn run(session: &Session<'_>, names: &[String]) -> Result<Exit, Failu
     let manager = session.manager()?;
     let options = signals::fetch_options()?;
     let progress = session.progress();
-    let all = if names.is_empty() {
-        manager.cached_names()?
+    let cached;
+    let names = if names.is_empty() {
+        cached = registered_of(&manager, manager.cached_names()?);
+        if cached.is_empty() && !session.options.quiet {
+            session.output.text("nothing is cached\n");
+        }
+        &cached
     } else {
-        Vec::new()
+        names
     };
-    let names = if names.is_empty() { &all } else { names };
-    if names.is_empty() && !session.options.quiet {
-        session.output.text("nothing is cached\n");
-    }
     Ok(each::image(session, names, |name| {
         let report = match verify(&manager, name, &options, &progress) {
             Ok(report) => report,
@@ -45,6 +46,18 @@ pub(super) fn run(session: &Session<'_>, names: &[String]) -> Result<Exit, Failu
             result: Some(ImageObject::from(&report)),
         }
     }))
+}
+
+/// The names that a registry has; of the others only the log speaks, since nothing states what
+/// they should be.
+fn registered_of(manager: &ImageManager, names: Vec<String>) -> Vec<String> {
+    let (registered, others): (Vec<_>, Vec<_>) = names
+        .into_iter()
+        .partition(|name| manager.registry().get(name).is_some());
+    for name in others {
+        log::warn!("'{name}' is not verified: no registry names it");
+    }
+    registered
 }
 
 fn verify(

@@ -53,9 +53,6 @@ impl ImageLines {
                 let received = size::human(*received);
                 self.say(kind, &format!("received {received} in {seconds:.1} s"));
             }
-            Event::Damaged { reason } => {
-                self.say(kind, &format!("damaged: {reason}; fetching it again"));
-            }
             Event::Waiting { what } => self.say(kind, &format!("waiting for {what}")),
             Event::Retrying {
                 attempt,
@@ -66,7 +63,7 @@ impl ImageLines {
                 let text = format!("attempt {attempt} failed: {reason}; next in {pause:.1} s");
                 self.say(kind, &text);
             }
-            // Said by the summary, or too short to be worth a line.
+            // Said by the summary or, of damage, by a warning.
             _ => {}
         }
     }

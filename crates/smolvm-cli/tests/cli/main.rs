@@ -1,0 +1,19 @@
+//! The real binary against a real server: what it prints, how it ends, what it leaves.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod cache_dir;
+mod errors;
+mod exit_codes;
+mod help;
+mod images;
+mod interruption;
+mod json;
+mod repair;
+mod site;
+mod streams;
+mod terminal;
