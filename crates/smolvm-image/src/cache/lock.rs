@@ -1,0 +1,132 @@
+//! The cache's locks: the kernel's own (`flock(2)`), on files that are never unlinked. They end
+//! with their holder, however it ends.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+
+use rustix::fs::Mode;
+
+use super::dir::Dir;
+use crate::cancel::{CancelToken, POLL};
+use crate::error::ImageError;
+
+/// A held lock; dropping it lets the next one in.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Waits for a lock. `on_wait` is called once, with the process that holds it where that is
+/// known, if it is not free at once.
+///
+/// Waiting is a polled try-lock, so that it can be cancelled.
+pub(crate) fn acquire(
+    locks: &Dir,
+    key: &str,
+    mode: Mode,
+    cancel: &CancelToken,
+    on_wait: impl FnOnce(Option<u32>),
+) -> Result<Lock, ImageError> {
+    let mut on_wait = Some(on_wait);
+    let mut file = open(locks, key, mode)?;
+    loop {
+        if cancel.is_cancelled() {
+            return Err(ImageError::Cancelled);
+        }
+        if try_lock(locks, key, &file)? {
+            note_holder(&mut file);
+            return Ok(Lock { _file: file });
+        }
+        if let Some(on_wait) = on_wait.take() {
+            on_wait(read_holder(&mut file));
+        }
+        if !cancel.sleep(POLL) {
+            return Err(ImageError::Cancelled);
+        }
+    }
+}
+
+/// Takes a lock if nobody has it.
+pub(crate) fn try_acquire(locks: &Dir, key: &str, mode: Mode) -> Result<Option<Lock>, ImageError> {
+    let mut file = open(locks, key, mode)?;
+    if try_lock(locks, key, &file)? {
+        note_holder(&mut file);
+        return Ok(Some(Lock { _file: file }));
+    }
+    Ok(None)
+}
+
+fn open(locks: &Dir, key: &str, mode: Mode) -> Result<File, ImageError> {
+    locks
+        .open_or_create(key, mode)
+        .map_err(|error| ImageError::io(&locks.path_of(key), "open the lock", error))
+}
+
+fn try_lock(locks: &Dir, key: &str, file: &File) -> Result<bool, ImageError> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        // No locks on this file system: at worst something is fetched twice (see `partial`).
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(true),
+        Err(TryLockError::Error(error)) => Err(ImageError::io(&locks.path_of(key), "lock", error)),
+    }
+}
+
+/// Writes this process's id into the lock, for the message of those who wait. That is all it is
+/// for, so that a failure (a full disk) does not matter.
+fn note_holder(file: &mut File) {
+    let _ = file
+        .rewind()
+        .and_then(|()| file.set_len(0))
+        .and_then(|()| write!(file, "{}", std::process::id()));
+}
+
+fn read_holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+    #[test]
+    fn one_holder_at_a_time_named_to_those_who_wait() {
+        let temp = tempfile::tempdir().unwrap();
+        let locks = Dir::open_root(temp.path()).unwrap();
+        let cancel = CancelToken::new();
+        let held = acquire(&locks, "k", MODE, &cancel, |_| panic!("nobody has it")).unwrap();
+        assert!(try_acquire(&locks, "k", MODE).unwrap().is_none());
+        assert!(try_acquire(&locks, "other", MODE).unwrap().is_some());
+
+        let holder = std::sync::Mutex::new(None);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                acquire(&locks, "k", MODE, &cancel, |pid| {
+                    *holder.lock().unwrap() = pid;
+                })
+            });
+            while holder.lock().unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            drop(held);
+            waiting.join().unwrap().unwrap();
+        });
+        assert_eq!(holder.into_inner().unwrap(), Some(std::process::id()));
+    }
+
+    /// Behaviour 30: a waiting one can be cancelled.
+    #[test]
+    fn waiting_ends_when_cancelled() {
+        let temp = tempfile::tempdir().unwrap();
+        let locks = Dir::open_root(temp.path()).unwrap();
+        let cancel = CancelToken::new();
+        let _held = try_acquire(&locks, "k", MODE).unwrap().unwrap();
+        let result = acquire(&locks, "k", MODE, &cancel, |_| cancel.cancel());
+        assert!(matches!(result, Err(ImageError::Cancelled)));
+    }
+}

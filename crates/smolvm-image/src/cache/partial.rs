@@ -1,0 +1,424 @@
+//! Partial files: the bytes of a transfer before they are published.
+//!
+//! [`Partial`] is one that grows, [`Held`] one that is whole and verified. Both lie in one
+//! directory, under names that begin with the key of the asset, and belong to who holds the lock
+//! of that key.
+
+use std::collections::hash_map::RandomState;
+use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::dir::{self, Dir, Inode};
+use super::lock;
+use super::store::{self, Store};
+use super::verify::{self, Verified};
+use crate::cancel::CancelToken;
+use crate::digest::Digest;
+use crate::error::ImageError;
+use crate::image::Asset;
+
+/// What an asset's locks and partial files are named after: the digest where there is a pin, so
+/// that all images and addresses of the same content share one transfer, else the URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Key(String);
+
+impl Key {
+    pub(crate) fn of(asset: &Asset) -> Self {
+        match asset.digest {
+            Some(digest) => Self(format!("sha256-{digest}")),
+            None => Self(format!("url-{}", asset.url.fingerprint())),
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn note_name(&self) -> String {
+        format!("{}.json", self.0)
+    }
+
+    /// The key that a name in the directory of partial files begins with.
+    pub(super) fn of_file(name: &str) -> Option<Self> {
+        let key = name.split('.').next().unwrap_or(name);
+        let hex = key
+            .strip_prefix("sha256-")
+            .or_else(|| key.strip_prefix("url-"))?;
+        hex.parse::<Digest>().ok().map(|_| Self(key.to_owned()))
+    }
+}
+
+/// What is needed to continue a transfer, and to ask later whether it is out of date.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Note {
+    /// The digest of the URL that the bytes came from.
+    pub(crate) url_sha256: Digest,
+    /// The size of the whole, in bytes, where the server said it.
+    pub(crate) total: Option<u64>,
+    /// The validator that is strong enough for `If-Range`.
+    pub(crate) if_range: Option<String>,
+    pub(crate) etag: Option<String>,
+    pub(crate) last_modified: Option<String>,
+    /// The boot in which the bytes were written: after a power loss a file may have the right
+    /// size and the wrong content.
+    pub(crate) boot_id: String,
+}
+
+/// The identity of the running kernel's boot (`proc(5)`, `random/boot_id`).
+pub(crate) fn boot_id() -> String {
+    fs_err::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// A file that grows. Its owner holds the lock of the key.
+#[derive(Debug)]
+pub(crate) struct Partial<'a> {
+    store: &'a Store,
+    key: &'a Key,
+    base: String,
+    file: File,
+    length: u64,
+    note: Option<Note>,
+}
+
+impl<'a> Partial<'a> {
+    /// Takes over what an earlier transfer left, or begins with nothing.
+    ///
+    /// A file that another may still be writing to is not written to: where locks may be a lie
+    /// (a network file system), or where the file is another user's, who may hold it open, its
+    /// bytes are copied into a file that only this process has ever opened.
+    pub(crate) fn claim(store: &'a Store, key: &'a Key) -> Result<Self, ImageError> {
+        let mut found = Vec::new();
+        for name in store.partial.names()? {
+            let base = name.strip_suffix(".part").map(str::to_owned);
+            if let Some(base) = base.filter(|_| Key::of_file(&name).as_ref() == Some(key)) {
+                let size = store.partial.stat(&name).ok().flatten();
+                found.push((size.map_or(0, |stat| dir::size_of(&stat)), base));
+            }
+        }
+        found.sort();
+        let best = found.pop().map(|(_, base)| base);
+        let partial = match &best {
+            Some(base) => match Self::reopen(store, key, base) {
+                Some(partial) => partial,
+                None => Self::copy_of(store, key, base)?,
+            },
+            None => Self::create(store, key)?,
+        };
+        if store.locks_exclude {
+            for base in found.into_iter().map(|(_, base)| base).chain(best) {
+                if base != partial.base {
+                    remove_base(&store.partial, &base);
+                }
+            }
+        }
+        Ok(partial)
+    }
+
+    fn create(store: &'a Store, key: &'a Key) -> Result<Self, ImageError> {
+        // It has only to differ from what is there: that it is new is the kernel's word.
+        let unique = RandomState::new().build_hasher().finish();
+        let base = format!("{}.{unique:016x}", key.as_str());
+        let name = format!("{base}.part");
+        let file = store
+            .partial
+            .create_new(&name, store.modes.working)
+            .map_err(|error| ImageError::io(&store.partial.path_of(&name), "create", error))?;
+        Ok(Self {
+            store,
+            key,
+            base,
+            file,
+            length: 0,
+            note: None,
+        })
+    }
+
+    /// Opens a file to continue in it; `None` where others may be writing to it.
+    fn reopen(store: &'a Store, key: &'a Key, base: &str) -> Option<Self> {
+        let file = store.partial.open_rw(&format!("{base}.part")).ok()??;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        let own = stat.st_uid == rustix::process::geteuid().as_raw();
+        (own && store.locks_exclude).then(|| Self {
+            store,
+            key,
+            base: base.to_owned(),
+            file,
+            length: dir::size_of(&stat),
+            note: read_note(&store.partial, &format!("{base}.json")),
+        })
+    }
+
+    /// A new file with the bytes of another one. Bytes that cannot be read are fetched again.
+    fn copy_of(store: &'a Store, key: &'a Key, base: &str) -> Result<Self, ImageError> {
+        let mut copy = Self::create(store, key)?;
+        let note = read_note(&store.partial, &format!("{base}.json"));
+        let copied = match store.partial.open_file(&format!("{base}.part")) {
+            Ok(Some(mut source)) => io::copy(&mut source, &mut copy.file),
+            Ok(None) => Ok(0),
+            Err(error) => Err(error),
+        };
+        match (copied, note) {
+            (Ok(length), Some(note)) => {
+                copy.length = length;
+                copy.write_note(note)?;
+            }
+            (Ok(length), None) => copy.length = length,
+            (Err(error), _) => {
+                log::debug!("cannot copy the partial file {base}: {error}");
+                copy.restart()?;
+            }
+        }
+        Ok(copy)
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Bytes so far.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub(crate) fn note(&self) -> Option<&Note> {
+        self.note.as_ref()
+    }
+
+    /// The first bytes, as many as tell an image from something else.
+    pub(crate) fn head(&self) -> Vec<u8> {
+        verify::head(&self.file)
+    }
+
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.store.partial.path_of(&format!("{}.part", self.base))
+    }
+
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.store.partial
+    }
+
+    /// Counts bytes that were written at [`length`](Self::length).
+    pub(crate) fn grow(&mut self, count: u64) {
+        self.length += count;
+    }
+
+    /// Forgets all bytes and what was noted of them.
+    pub(crate) fn restart(&mut self) -> Result<(), ImageError> {
+        let name = format!("{}.json", self.base);
+        self.store
+            .partial
+            .unlink(&name)
+            .map_err(|error| ImageError::io(&self.store.partial.path_of(&name), "remove", error))?;
+        self.note = None;
+        self.file
+            .set_len(0)
+            .map_err(|error| ImageError::io(&self.path(), "truncate", error))?;
+        self.length = 0;
+        Ok(())
+    }
+
+    /// Notes what the bytes to come are of. Comes before the first of them.
+    pub(crate) fn write_note(&mut self, note: Note) -> Result<(), ImageError> {
+        if self.note.as_ref() == Some(&note) {
+            return Ok(());
+        }
+        let name = format!("{}.json", self.base);
+        write_note(self.store, &name, &note)?;
+        self.note = Some(note);
+        Ok(())
+    }
+
+    /// Gives the file up with its bytes.
+    pub(crate) fn discard(self) {
+        remove_base(&self.store.partial, &self.base);
+    }
+
+    /// Ends the transfer: the bytes are whole and have this digest. The file becomes read-only
+    /// and waits under the name of its key for the rest of its image.
+    ///
+    /// What no digest will vouch for later is written to the disk first (`sync`).
+    pub(crate) fn park(self, digest: Digest, sync: bool) -> Result<Held, ImageError> {
+        let partial = &self.store.partial;
+        let path = self.path();
+        let failed = |action, error: io::Error| ImageError::io(&path, action, error);
+        rustix::fs::fchmod(&self.file, self.store.modes.published)
+            .map_err(|error| failed("set the mode of", error.into()))?;
+        if sync {
+            self.file
+                .sync_all()
+                .map_err(|error| failed("sync", error))?;
+        }
+        if let Some(note) = &self.note {
+            write_note(self.store, &self.key.note_name(), note)?;
+        }
+        partial
+            .rename(&format!("{}.part", self.base), partial, self.key.as_str())
+            .map_err(|error| failed("rename", error))?;
+        // What is left of it is removed with the next leavings.
+        let _ = partial.unlink(&format!("{}.json", self.base));
+        let stat =
+            rustix::fs::fstat(&self.file).map_err(|error| failed("look at", error.into()))?;
+        let inode = Inode::of(&stat);
+        let verified = Verified {
+            file: self.file,
+            inode,
+            digest,
+            size: dir::size_of(&stat),
+        };
+        Ok(Held::keep(verified, self.note))
+    }
+}
+
+/// A whole and verified file that waits to be published. As long as this is alive, nobody tidies
+/// the file away: it holds a shared lock on it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) verified: Verified,
+    pub(crate) note: Option<Note>,
+}
+
+impl Held {
+    fn keep(verified: Verified, note: Option<Note>) -> Self {
+        // Where it is not granted, the worst is that the file is fetched again.
+        let _ = verified.file.try_lock_shared();
+        Self { verified, note }
+    }
+
+    /// Makes a verified file of another image wait under a key, as a link to it. Gives it back
+    /// where it cannot be linked, or is another user's, who could change it later.
+    pub(super) fn link(
+        store: &Store,
+        key: &Key,
+        from: &Dir,
+        name: &str,
+        verified: Verified,
+    ) -> Result<Self, Verified> {
+        let own = rustix::fs::fstat(&verified.file)
+            .is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw());
+        discard_parked(store, key);
+        if own
+            && from.hard_link(name, &store.partial, key.as_str()).is_ok()
+            && stands_under(&store.partial, key.as_str(), verified.inode)
+        {
+            return Ok(Self::keep(verified, None));
+        }
+        discard_parked(store, key);
+        Err(verified)
+    }
+}
+
+/// The whole file that waits under a key, if there is one and it is right. The caller holds the
+/// lock of the key; `on_hash` is called with the size in bytes before it is hashed.
+pub(crate) fn parked(
+    store: &Store,
+    key: &Key,
+    pin: Option<Digest>,
+    cancel: &CancelToken,
+    on_hash: impl FnOnce(u64),
+) -> Result<Option<Held>, ImageError> {
+    let Ok(Some(file)) = store.partial.open_file(key.as_str()) else {
+        return Ok(None);
+    };
+    let _ = file.try_lock_shared();
+    let note = read_note(&store.partial, &key.note_name());
+    let Ok(verified) = verify::examine(file, on_hash, cancel)? else {
+        return Ok(None);
+    };
+    let right = match pin {
+        Some(pin) => pin == verified.digest,
+        None => note
+            .as_ref()
+            .is_some_and(|note| note.total == Some(verified.size)),
+    };
+    let still_there = stands_under(&store.partial, key.as_str(), verified.inode);
+    if !right && still_there {
+        discard_parked(store, key);
+    }
+    Ok((right && still_there).then(|| Held::keep(verified, note)))
+}
+
+/// Whether this very file lies under a name.
+pub(crate) fn stands_under(dir: &Dir, name: &str, inode: Inode) -> bool {
+    matches!(dir.stat(name), Ok(Some(stat)) if Inode::of(&stat) == inode)
+}
+
+/// Removes the file that waits under a key. The caller holds the lock of the key.
+pub(crate) fn discard_parked(store: &Store, key: &Key) {
+    let _ = store.partial.unlink(key.as_str());
+    let _ = store.partial.unlink(&key.note_name());
+}
+
+/// Removes what transfers under a key have left, unless somebody is at work on it.
+pub(crate) fn tidy(store: &Store, key: &Key) -> Result<(), ImageError> {
+    let names = leavings(&store.partial, key)?;
+    if names.is_empty() || !store.locks_exclude {
+        return Ok(());
+    }
+    let Some(_lock) = lock::try_acquire(&store.locks, key.as_str(), store.modes.working)? else {
+        return Ok(());
+    };
+    if let Ok(Some(file)) = store.partial.open_file(key.as_str())
+        && file.try_lock().is_err()
+    {
+        return Ok(());
+    }
+    for name in leavings(&store.partial, key)? {
+        let _ = store.partial.unlink(&name);
+    }
+    Ok(())
+}
+
+/// Whether transfers under these keys have left anything. Makes nothing.
+pub(crate) fn has_leavings(
+    root: &Path,
+    mut keys: impl Iterator<Item = Key>,
+) -> Result<bool, ImageError> {
+    let partial = match store::open_root(root)?.map(|root| store::open_partial(&root)) {
+        Some(partial) => partial?,
+        None => None,
+    };
+    let Some(partial) = partial else {
+        return Ok(false);
+    };
+    let found: Vec<Key> = partial
+        .names()?
+        .iter()
+        .filter_map(|name| Key::of_file(name))
+        .collect();
+    Ok(keys.any(|key| found.contains(&key)))
+}
+
+fn leavings(partial: &Dir, key: &Key) -> Result<Vec<String>, ImageError> {
+    let mut names = partial.names()?;
+    names.retain(|name| Key::of_file(name).as_ref() == Some(key));
+    Ok(names)
+}
+
+fn read_note(partial: &Dir, name: &str) -> Option<Note> {
+    let file = partial.open_file(name).ok().flatten()?;
+    let mut text = Vec::new();
+    file.take(64 << 10).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn write_note(store: &Store, name: &str, note: &Note) -> Result<(), ImageError> {
+    let temporary = format!("{name}.new");
+    let write = || -> io::Result<()> {
+        store.partial.unlink(&temporary)?;
+        let mut file = store.partial.create_new(&temporary, store.modes.working)?;
+        file.write_all(&serde_json::to_vec(note).map_err(io::Error::other)?)?;
+        store.partial.rename(&temporary, &store.partial, name)
+    };
+    write().map_err(|error| ImageError::io(&store.partial.path_of(name), "write", error))
+}
+
+fn remove_base(partial: &Dir, base: &str) {
+    let _ = partial.unlink(&format!("{base}.part"));
+    let _ = partial.unlink(&format!("{base}.json"));
+}

@@ -1,0 +1,186 @@
+//! Removing: one image by name, or everything that the cache can do without.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use super::dir::{self, Dir};
+use super::lock;
+use super::partial::Key;
+use super::record::{Record, TEMPORARY_RECORD};
+use super::store::{Store, image_names};
+use super::usage::Ledger;
+use crate::cancel::CancelToken;
+use crate::error::ImageError;
+use crate::name::ImageName;
+use crate::report::{Leaving, Pruned, PrunedItem, Removed};
+
+/// Where a lock that is granted may exclude nobody, what was touched later than this ago may
+/// belong to somebody at work.
+const ABANDONED: Duration = Duration::from_hours(24);
+
+/// Removes an image's directory. A symbolic link in its place is removed, not what it points to.
+pub(crate) fn remove(
+    store: &Store,
+    name: &ImageName,
+    cancel: &CancelToken,
+) -> Result<Removed, ImageError> {
+    let _lock = store.lock_image(name, cancel)?;
+    let path = store.root.path_of(name);
+    let failed = |action, error: io::Error| ImageError::io(&path, action, error);
+    let Some(stat) = store
+        .root
+        .stat(name)
+        .map_err(|error| failed("look at", error))?
+    else {
+        return Ok(Removed {
+            existed: false,
+            freed_bytes: 0,
+        });
+    };
+    let mut ledger = Ledger::default();
+    let freed_bytes = if dir::is_directory(&stat) {
+        let bytes = ledger.free_tree(&store.root, name)?;
+        store.root.remove_tree(name)?;
+        bytes
+    } else {
+        let bytes = ledger.free(&store.root, name);
+        store
+            .root
+            .unlink(name)
+            .map_err(|error| failed("remove", error))?;
+        bytes
+    };
+    Ok(Removed {
+        existed: true,
+        freed_bytes,
+    })
+}
+
+/// Removes, or with `dry_run` only lists, partial and temporary files that nobody is at work on
+/// and images that `is_registered` does not know.
+pub(crate) fn prune(
+    store: &Store,
+    is_registered: impl Fn(&str) -> bool,
+    dry_run: bool,
+) -> Result<Pruned, ImageError> {
+    let mut prune = Prune {
+        store,
+        dry_run,
+        ledger: Ledger::default(),
+        pruned: Pruned::default(),
+    };
+    for name in store.partial.names()? {
+        prune.partial_file(&name)?;
+    }
+    for name in image_names(&store.root)? {
+        if !is_registered(&name) {
+            prune.image(&name)?;
+        } else if let Some(dir) = store.root.open_dir(&name)? {
+            prune.temporary_record(&name, &dir)?;
+        }
+    }
+    Ok(prune.pruned)
+}
+
+struct Prune<'a> {
+    store: &'a Store,
+    dry_run: bool,
+    ledger: Ledger,
+    pruned: Pruned,
+}
+
+impl Prune<'_> {
+    fn partial_file(&mut self, name: &str) -> Result<(), ImageError> {
+        let store = self.store;
+        let partial = &store.partial;
+        if !store.locks_exclude && !is_abandoned(partial, name) {
+            return Ok(());
+        }
+        let Some(key) = Key::of_file(name) else {
+            return self.file(partial, name, Leaving::Temporary);
+        };
+        let Some(_lock) = lock::try_acquire(&store.locks, key.as_str(), store.modes.working)?
+        else {
+            return Ok(());
+        };
+        // A whole file that waits for the rest of its image is locked by who waits; so is its note.
+        if let Ok(Some(waiting)) = partial.open_file(key.as_str())
+            && waiting.try_lock().is_err()
+        {
+            return Ok(());
+        }
+        let bytes = name == key.as_str() || name.strip_suffix(".part").is_some();
+        self.file(
+            partial,
+            name,
+            if bytes {
+                Leaving::Partial
+            } else {
+                Leaving::Temporary
+            },
+        )
+    }
+
+    /// Only what a record shows to be an image of ours: other directories are somebody else's.
+    fn image(&mut self, name: &ImageName) -> Result<(), ImageError> {
+        let store = self.store;
+        let Some(dir) = store.root.open_dir(name)? else {
+            return Ok(());
+        };
+        if Record::read(&dir).is_none() {
+            return Ok(());
+        }
+        let lock = format!("image-{name}");
+        let Some(_lock) = lock::try_acquire(&store.locks, &lock, store.modes.working)? else {
+            return Ok(());
+        };
+        let freed_bytes = self.ledger.free_tree(&store.root, name)?;
+        if !self.dry_run {
+            store.root.remove_tree(name)?;
+        }
+        self.add(&store.root, name, Leaving::UnregisteredImage, freed_bytes);
+        Ok(())
+    }
+
+    fn temporary_record(&mut self, name: &ImageName, dir: &Dir) -> Result<(), ImageError> {
+        if !matches!(dir.stat(TEMPORARY_RECORD), Ok(Some(_))) {
+            return Ok(());
+        }
+        let lock = format!("image-{name}");
+        let locks = &self.store.locks;
+        match lock::try_acquire(locks, &lock, self.store.modes.working)? {
+            Some(_lock) => self.file(dir, TEMPORARY_RECORD, Leaving::Temporary),
+            None => Ok(()),
+        }
+    }
+
+    fn file(&mut self, dir: &Dir, name: &str, what: Leaving) -> Result<(), ImageError> {
+        let freed_bytes = self.ledger.free(dir, name);
+        if !self.dry_run {
+            dir.unlink(name)
+                .map_err(|error| ImageError::io(&dir.path_of(name), "remove", error))?;
+        }
+        self.add(dir, name, what, freed_bytes);
+        Ok(())
+    }
+
+    fn add(&mut self, dir: &Dir, name: &str, what: Leaving, freed_bytes: u64) {
+        self.pruned.items.push(PrunedItem {
+            path: dir.path_of(name),
+            what,
+            freed_bytes,
+        });
+        self.pruned.freed_bytes += freed_bytes;
+    }
+}
+
+fn is_abandoned(dir: &Dir, name: &str) -> bool {
+    let Ok(Some(stat)) = dir.stat(name) else {
+        return false;
+    };
+    let modified =
+        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+    SystemTime::now()
+        .duration_since(modified)
+        .is_ok_and(|age| age > ABANDONED)
+}

@@ -1,0 +1,155 @@
+//! Publishing: verified files go to their final names by rename, and the record follows.
+
+use std::io;
+use std::time::SystemTime;
+
+use super::dir::Dir;
+use super::lock;
+use super::partial::{Held, Key, stands_under};
+use super::record::{AssetRecord, Record};
+use super::store::Store;
+use super::verify::Verified;
+use crate::cancel::CancelToken;
+use crate::error::ImageError;
+use crate::image::{Asset, ImageSource};
+
+/// An asset of an image, and the verified file that it is to be.
+#[derive(Debug)]
+pub(crate) enum Publication {
+    /// It stands under its final name already.
+    InPlace(Verified),
+    /// It waits under its key.
+    Waiting(Held),
+}
+
+impl Publication {
+    pub(crate) fn verified(&self) -> &Verified {
+        match self {
+            Self::InPlace(verified) => verified,
+            Self::Waiting(held) => &held.verified,
+        }
+    }
+}
+
+/// Puts all assets of an image under their final names and records them. `false` means that
+/// another process has changed one of them meanwhile, and that the caller looks again.
+///
+/// Who has an earlier file open keeps it: names are replaced, never contents.
+pub(crate) fn publish(
+    store: &Store,
+    source: &ImageSource,
+    assets: &[(&Asset, Publication)],
+    sync: bool,
+    cancel: &CancelToken,
+) -> Result<bool, ImageError> {
+    let _image_lock = store.lock_image(source.name(), cancel)?;
+    let dir = store.ensure_image(source.name())?;
+    for (asset, publication) in assets {
+        let inode = publication.verified().inode;
+        if stands_under(&dir, &asset.file_name, inode) {
+            continue;
+        }
+        let Publication::Waiting(held) = publication else {
+            return Ok(false);
+        };
+        if !put_in_place(store, &dir, asset, held, sync, cancel)? {
+            return Ok(false);
+        }
+    }
+    let path = dir.path_of(super::RECORD_FILE);
+    let record = record_of(source, assets, Record::read(&dir).as_ref());
+    if Record::read(&dir).as_ref() != Some(&record) {
+        record
+            .write(&dir, store.modes.published, sync)
+            .map_err(|error| ImageError::io(&path, "write", error))?;
+    }
+    if sync {
+        store
+            .root
+            .sync()
+            .map_err(|error| ImageError::io(store.root.path(), "sync", error))?;
+    }
+    Ok(true)
+}
+
+/// Renames the file that waits under its key to its final name, if it is still that file.
+fn put_in_place(
+    store: &Store,
+    dir: &Dir,
+    asset: &Asset,
+    held: &Held,
+    sync: bool,
+    cancel: &CancelToken,
+) -> Result<bool, ImageError> {
+    let key = Key::of(asset);
+    let _key_lock = lock::acquire(
+        &store.locks,
+        key.as_str(),
+        store.modes.working,
+        cancel,
+        |_| {},
+    )?;
+    if !stands_under(&store.partial, key.as_str(), held.verified.inode) {
+        return Ok(false);
+    }
+    let path = dir.path_of(&asset.file_name);
+    let failed = |action, error: io::Error| ImageError::io(&path, action, error);
+    if sync {
+        held.verified
+            .file
+            .sync_all()
+            .map_err(|error| failed("sync", error))?;
+    }
+    // A rename cannot replace a directory, which can only be damage under this name.
+    if matches!(dir.stat(&asset.file_name), Ok(Some(stat)) if super::dir::is_directory(&stat)) {
+        dir.remove_tree(&asset.file_name)?;
+    }
+    store
+        .partial
+        .rename(key.as_str(), dir, &asset.file_name)
+        .map_err(|error| failed("install", error))?;
+    // Where both names were links to one file, the rename has done nothing.
+    super::partial::discard_parked(store, &key);
+    Ok(true)
+}
+
+fn record_of(
+    source: &ImageSource,
+    assets: &[(&Asset, Publication)],
+    earlier: Option<&Record>,
+) -> Record {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let record = |(asset, publication): &(&Asset, Publication)| {
+        let verified = publication.verified();
+        let note = match publication {
+            Publication::Waiting(held) => held.note.as_ref(),
+            Publication::InPlace(_) => None,
+        };
+        let unchanged = earlier
+            .and_then(|record| record.asset(asset.kind))
+            .filter(|record| record.sha256 == verified.digest && note.is_none());
+        let entry = AssetRecord {
+            file: asset.file_name.to_string(),
+            url: asset.url.to_string(),
+            url_sha256: asset.url.fingerprint(),
+            sha256: verified.digest,
+            size: verified.size,
+            fetched_at: unchanged.map_or(now.clone(), |record| record.fetched_at.clone()),
+            etag: match note {
+                Some(note) => note.etag.clone(),
+                None => unchanged.and_then(|record| record.etag.clone()),
+            },
+            last_modified: match note {
+                Some(note) => note.last_modified.clone(),
+                None => unchanged.and_then(|record| record.last_modified.clone()),
+            },
+        };
+        (asset.kind.label().to_owned(), entry)
+    };
+    Record {
+        version: Record::VERSION,
+        name: source.name().to_string(),
+        assets: assets.iter().map(record).collect(),
+        boot_args: source.boot_args().map(str::to_owned),
+    }
+}

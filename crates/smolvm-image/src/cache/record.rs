@@ -1,0 +1,103 @@
+//! [`Record`]: what `image.json` says of a cached image, and how it is read and written.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Write as _};
+
+use serde::{Deserialize, Serialize};
+
+use super::dir::Dir;
+use crate::digest::Digest;
+use crate::image::Asset;
+use crate::progress::AssetKind;
+
+/// The name of the record in an image's directory.
+pub(crate) const RECORD_FILE: &str = "image.json";
+
+/// What the next record is written to before it replaces the last one. Under the image's lock
+/// there is one writer, so that a killed one's is the next one's to replace.
+pub(super) const TEMPORARY_RECORD: &str = ".image.json.new";
+
+/// A record that is larger, in bytes, is none of ours.
+const MAX_SIZE: u64 = 1 << 20;
+
+/// What is known of an image's files in the cache. It is a note, not an authority: a pin is
+/// always stronger, and where it is missing or unreadable the image is judged without it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The version of this format.
+    pub(crate) version: u32,
+    /// The name of the image, for people who find the file.
+    pub(crate) name: String,
+    /// By `kernel`, `initrd` and `rootfs`.
+    pub(crate) assets: BTreeMap<String, AssetRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) boot_args: Option<String>,
+}
+
+/// What is known of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AssetRecord {
+    /// Its name in the image's directory.
+    pub(crate) file: String,
+    /// Where it came from, without secrets.
+    pub(crate) url: String,
+    /// The digest of the whole URL: tells whether the address has changed since.
+    pub(crate) url_sha256: Digest,
+    /// The digest of the file.
+    pub(crate) sha256: Digest,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+    /// When it was fetched or adopted (RFC 3339, UTC).
+    pub(crate) fetched_at: String,
+    /// The server's validators, for asking whether it has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) etag: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_modified: Option<String>,
+}
+
+impl Record {
+    /// The version that this program writes.
+    pub(crate) const VERSION: u32 = 1;
+
+    /// The record of an image's directory; `None` where there is none that can be read.
+    pub(crate) fn read(dir: &Dir) -> Option<Self> {
+        let file = dir.open_file(RECORD_FILE).ok().flatten()?;
+        let mut text = Vec::new();
+        file.take(MAX_SIZE).read_to_end(&mut text).ok()?;
+        let record: Self = serde_json::from_slice(&text).ok()?;
+        (record.version <= Self::VERSION).then_some(record)
+    }
+
+    /// Replaces the record of an image's directory in one step. The caller holds the image's lock.
+    pub(crate) fn write(&self, dir: &Dir, mode: rustix::fs::Mode, sync: bool) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        dir.unlink(TEMPORARY_RECORD)?;
+        let mut file = dir.create_new(TEMPORARY_RECORD, mode)?;
+        file.write_all(&text)?;
+        file.write_all(b"\n")?;
+        if sync {
+            file.sync_all()?;
+        }
+        dir.rename(TEMPORARY_RECORD, dir, RECORD_FILE)?;
+        if sync {
+            dir.sync()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn asset(&self, kind: AssetKind) -> Option<&AssetRecord> {
+        self.assets.get(kind.label())
+    }
+}
+
+impl AssetRecord {
+    /// Whether this is a record of the asset as it is defined now, not of an earlier definition.
+    pub(crate) fn is_of(&self, asset: &Asset) -> bool {
+        self.file == asset.file_name.as_str()
+            && match asset.digest {
+                Some(pin) => self.sha256 == pin,
+                None => self.url_sha256 == asset.url.fingerprint(),
+            }
+    }
+}

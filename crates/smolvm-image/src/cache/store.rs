@@ -1,0 +1,201 @@
+//! [`Store`]: a cache that may be written to, with the modes that its directories and files get.
+//! Reading needs none of it: [`open_root`] and [`open_image`] make nothing.
+
+use std::collections::HashSet;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use rustix::fs::Mode;
+
+use super::dir::Dir;
+use super::lock::{self, Lock};
+use crate::cancel::CancelToken;
+use crate::error::ImageError;
+use crate::name::ImageName;
+
+/// The layout that this version writes.
+const LAYOUT: u32 = 1;
+
+const STATE: &str = ".state";
+const PARTIAL: &str = "partial";
+const VERSION: &str = "version";
+
+/// The modes of what the cache makes, set whatever the umask.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Modes {
+    pub(crate) dir: Mode,
+    /// Locks, partial files and notes: whoever may use the cache may continue a transfer.
+    pub(crate) working: Mode,
+    /// Published assets and records: read-only.
+    pub(crate) published: Mode,
+}
+
+impl Modes {
+    const PRIVATE: Self = Self {
+        dir: Mode::RWXU,
+        working: Mode::RUSR.union(Mode::WUSR),
+        published: Mode::RUSR,
+    };
+    /// In a directory that its owner made setgid and group-writable, to share it.
+    const GROUP: Self = Self {
+        dir: Mode::SGID.union(Mode::RWXU).union(Mode::RWXG),
+        working: Mode::RUSR
+            .union(Mode::WUSR)
+            .union(Mode::RGRP)
+            .union(Mode::WGRP),
+        published: Mode::RUSR.union(Mode::RGRP),
+    };
+
+    /// The modes that fit the directory that the cache lies in.
+    fn of(root: Mode) -> Self {
+        if root.contains(Mode::SGID | Mode::WGRP) {
+            Self::GROUP
+        } else {
+            Self::PRIVATE
+        }
+    }
+}
+
+/// A cache that may be written to.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) root: Dir,
+    pub(crate) partial: Dir,
+    pub(crate) locks: Dir,
+    pub(crate) modes: Modes,
+    /// Whether a lock that was granted surely excludes others.
+    pub(crate) locks_exclude: bool,
+}
+
+impl Store {
+    /// Opens the cache at `path`, made where there is none.
+    pub(crate) fn create(path: &Path) -> Result<Self, ImageError> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| ImageError::io(path, "create the directory", error))?;
+        let root = Dir::open_root(path)
+            .map_err(|error| ImageError::io(path, "open the directory", error))?;
+        let stat = root
+            .own_stat()
+            .map_err(|error| ImageError::io(path, "look at", error))?;
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        warn_if_open_to_others(path, mode);
+        let modes = Modes::of(mode);
+        let state = root.ensure_dir(STATE, modes.dir)?;
+        check_layout(path, &state, modes)?;
+        let partial = state.ensure_dir(PARTIAL, modes.dir)?;
+        let locks = state.ensure_dir("locks", modes.dir)?;
+        let locks_exclude = locks.locks_exclude();
+        Ok(Self {
+            root,
+            partial,
+            locks,
+            modes,
+            locks_exclude,
+        })
+    }
+
+    /// The directory of an image, made where there is none.
+    pub(crate) fn ensure_image(&self, name: &ImageName) -> Result<Dir, ImageError> {
+        self.root.ensure_dir(name, self.modes.dir)
+    }
+
+    /// Waits for the lock under which the directory of an image may change.
+    pub(crate) fn lock_image(&self, name: &str, cancel: &CancelToken) -> Result<Lock, ImageError> {
+        lock::acquire(
+            &self.locks,
+            &format!("image-{name}"),
+            self.modes.working,
+            cancel,
+            |_| {},
+        )
+    }
+}
+
+/// Opens the cache at `path` for reading; `None` where there is none.
+pub(crate) fn open_root(path: &Path) -> Result<Option<Dir>, ImageError> {
+    match Dir::open_root(path) {
+        Ok(root) => Ok(Some(root)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ImageError::io(path, "open the directory", error)),
+    }
+}
+
+/// Opens the directory of partial files for reading; `None` where there is none.
+pub(super) fn open_partial(root: &Dir) -> Result<Option<Dir>, ImageError> {
+    match root.open_dir(STATE)? {
+        Some(state) => state.open_dir(PARTIAL),
+        None => Ok(None),
+    }
+}
+
+/// Opens the directory of an image for reading; `None` where there is none.
+pub(crate) fn open_image(path: &Path, name: &str) -> Result<Option<Dir>, ImageError> {
+    match open_root(path)? {
+        Some(root) => root.open_dir(name),
+        None => Ok(None),
+    }
+}
+
+/// The names of the images that the cache has a directory of, sorted.
+pub(crate) fn image_names(root: &Dir) -> Result<Vec<ImageName>, ImageError> {
+    let names = root
+        .names()?
+        .into_iter()
+        .filter_map(|name| name.parse::<ImageName>().ok());
+    Ok(names
+        .filter(|name| matches!(root.open_dir(name), Ok(Some(_))))
+        .collect())
+}
+
+/// Marks a new cache with its layout, and stays away from one with a later layout.
+fn check_layout(path: &Path, state: &Dir, modes: Modes) -> Result<(), ImageError> {
+    let failed = |error: io::Error| ImageError::io(&state.path_of(VERSION), "read", error);
+    let mut text = String::new();
+    if let Some(file) = state.open_file(VERSION).map_err(failed)? {
+        file.take(64).read_to_string(&mut text).map_err(failed)?;
+    }
+    match text.trim() {
+        "" => {}
+        found if found.parse::<u32>().is_ok_and(|found| found <= LAYOUT) => return Ok(()),
+        found => {
+            return Err(ImageError::NewerLayout {
+                path: path.to_owned(),
+                found: found.escape_default().to_string(),
+                known: LAYOUT,
+            });
+        }
+    }
+    let write = || -> io::Result<()> {
+        let temporary = format!("version.{}", std::process::id());
+        state.unlink(&temporary)?;
+        let mut file = state.create_new(&temporary, modes.working)?;
+        writeln!(file, "{LAYOUT}")?;
+        state.rename(&temporary, state, VERSION)
+    };
+    write().map_err(|error| ImageError::io(&state.path_of(VERSION), "write", error))
+}
+
+/// Behaviour that only the owner can want on purpose gets a warning, once per process.
+fn warn_if_open_to_others(path: &Path, mode: Mode) {
+    static WARNED: OnceLock<Mutex<HashSet<PathBuf>>> = OnceLock::new();
+    let group = mode.contains(Mode::WGRP) && !mode.contains(Mode::SGID);
+    if !group && !mode.contains(Mode::WOTH) {
+        return;
+    }
+    let warned = WARNED.get_or_init(Mutex::default);
+    if warned
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(path.to_owned())
+    {
+        log::warn!(
+            "others can write to the cache directory {}: they can replace what is in it. Make it private (chmod go-w), or share it with a group on purpose (chmod g+ws)",
+            path.display()
+        );
+    }
+}
