@@ -1,0 +1,245 @@
+//! [`Sink`]: where received bytes go, to the partial file and to the hash, and who hears of it.
+
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
+
+use super::Transfer;
+use super::hasher::Hasher;
+use super::space::{Reservation, is_nearly_full};
+use crate::buffer::Buffer;
+use crate::cache::{Note, Partial};
+use crate::digest::Digest;
+use crate::error::ImageError;
+use crate::progress::Event;
+use crate::sniff;
+
+/// The shortest time between two reports of progress.
+const REPORT: Duration = Duration::from_millis(50);
+
+/// Bytes between two looks at the room that is left, where nobody said how much is to come.
+const LOOK: u64 = 16 << 20;
+
+/// The receiving end of one transfer.
+pub(super) struct Sink<'a, 'p> {
+    transfer: &'a Transfer<'a>,
+    partial: &'a mut Partial<'p>,
+    hasher: Hasher,
+    reservation: Option<Reservation<'a>>,
+    /// The first bytes, as long as nothing else has come.
+    head: Option<Vec<u8>>,
+    received: u64,
+    unmeasured: u64,
+    reported: Option<Instant>,
+}
+
+impl<'a, 'p> Sink<'a, 'p> {
+    pub(super) fn new(
+        transfer: &'a Transfer<'a>,
+        partial: &'a mut Partial<'p>,
+    ) -> Result<Self, ImageError> {
+        let hasher = Hasher::start(partial.file(), partial.length(), transfer.cancel)
+            .map_err(|error| ImageError::io(&partial.path(), "hash", error))?;
+        Ok(Self {
+            transfer,
+            partial,
+            hasher,
+            reservation: None,
+            head: None,
+            received: 0,
+            unmeasured: 0,
+            reported: None,
+        })
+    }
+
+    /// Bytes in the file.
+    pub(super) fn length(&self) -> u64 {
+        self.partial.length()
+    }
+
+    /// Bytes that came since the sink was made.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    pub(super) fn note(&self) -> Option<&Note> {
+        self.partial.note()
+    }
+
+    /// The size of the whole, where it is known.
+    pub(super) fn total(&self) -> Option<u64> {
+        self.note().and_then(|note| note.total)
+    }
+
+    pub(super) fn write_note(&mut self, note: Note) -> Result<(), ImageError> {
+        self.partial.write_note(note)
+    }
+
+    /// Forgets all bytes.
+    pub(super) fn restart(&mut self) -> Result<(), ImageError> {
+        self.head = None;
+        if self.partial.length() > 0 || self.partial.note().is_some() {
+            self.partial.restart()?;
+            self.hasher
+                .restart()
+                .map_err(|error| self.hash_failed(error))?;
+        }
+        Ok(())
+    }
+
+    /// Sees that there is room for what is still to come.
+    pub(super) fn reserve(&mut self) -> Result<(), ImageError> {
+        // The promise of the attempt before must not count against this one.
+        self.reservation = None;
+        if let Some(total) = self.total() {
+            let missing = total.saturating_sub(self.length());
+            self.reservation = Some(self.transfer.space.reserve(self.partial.dir(), missing)?);
+        }
+        self.report(true);
+        Ok(())
+    }
+
+    /// Receives one buffer. Says whether there may be more, or why there is none: what came
+    /// before an error is kept. The outer error is that of this machine.
+    pub(super) fn receive_from(
+        &mut self,
+        body: &mut impl Read,
+    ) -> Result<io::Result<bool>, ImageError> {
+        let mut buffer = match self.hasher.buffer() {
+            Ok(buffer) => buffer,
+            Err(error) => return Err(self.hash_failed(error)),
+        };
+        let most = self
+            .total()
+            .map_or(u64::MAX, |total| total.saturating_sub(self.length()));
+        let more = fill(&mut buffer, body, most);
+        self.take(buffer)?;
+        Ok(more)
+    }
+
+    fn take(&mut self, buffer: Buffer) -> Result<(), ImageError> {
+        let bytes = buffer.bytes();
+        let first = self.length() == 0 && !bytes.is_empty();
+        self.head = first.then(|| bytes[..bytes.len().min(sniff::HEAD)].to_vec());
+        if let Err(error) = self.partial.file().write_all_at(bytes, self.length()) {
+            return Err(self.write_failed(error));
+        }
+        let count = bytes.len() as u64;
+        self.partial.grow(count);
+        self.received += count;
+        match &mut self.reservation {
+            Some(reservation) => reservation.spend(count),
+            None => self.look_at_the_room(count)?,
+        }
+        self.hasher
+            .feed(buffer)
+            .map_err(|error| self.hash_failed(error))?;
+        self.report(false);
+        Ok(())
+    }
+
+    /// The first bytes, right after they came.
+    pub(super) fn begins_with(&self) -> Option<&[u8]> {
+        self.head.as_deref()
+    }
+
+    pub(super) fn digest_so_far(&mut self) -> Result<Digest, ImageError> {
+        self.hasher
+            .digest_so_far()
+            .map_err(|error| self.hash_failed(error))
+    }
+
+    pub(super) fn finish(mut self) -> Result<Digest, ImageError> {
+        self.report(true);
+        let path = self.partial.path();
+        let cancel = self.transfer.cancel;
+        self.hasher.finish().map_err(|error| {
+            if cancel.is_cancelled() {
+                ImageError::Cancelled
+            } else {
+                ImageError::io(&path, "hash", error)
+            }
+        })
+    }
+
+    fn look_at_the_room(&mut self, count: u64) -> Result<(), ImageError> {
+        self.unmeasured += count;
+        if self.unmeasured >= LOOK {
+            self.unmeasured = 0;
+            if let Some(available) = is_nearly_full(self.partial.dir()) {
+                return Err(self.disk_full(available));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_failed(&mut self, error: io::Error) -> ImageError {
+        if !matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        ) {
+            return ImageError::io(&self.partial.path(), "write", error);
+        }
+        let available = self
+            .partial
+            .dir()
+            .space()
+            .map_or(0, |(available, _)| available);
+        let error = self.disk_full(available);
+        // A disk without any room is worse for everybody than bytes that come again.
+        if let Err(error) = self.partial.restart() {
+            log::debug!("{error}");
+        }
+        error
+    }
+
+    fn disk_full(&self, available: u64) -> ImageError {
+        let missing = self
+            .total()
+            .map(|total| total.saturating_sub(self.length()));
+        ImageError::DiskFull {
+            path: self.partial.path(),
+            needed: missing.unwrap_or(1),
+            available,
+        }
+    }
+
+    fn hash_failed(&self, error: io::Error) -> ImageError {
+        if self.transfer.cancel.is_cancelled() {
+            ImageError::Cancelled
+        } else {
+            ImageError::io(&self.partial.path(), "hash", error)
+        }
+    }
+
+    fn report(&mut self, always: bool) {
+        let due = self.reported.is_none_or(|last| last.elapsed() >= REPORT);
+        if always || due {
+            self.reported = Some(Instant::now());
+            let event = Event::Progress {
+                done: self.length(),
+                total: self.total(),
+            };
+            self.transfer.options.emit(self.transfer.asset.kind, &event);
+        }
+    }
+}
+
+/// Fills a buffer with at most `most` bytes; says whether there may be more.
+fn fill(buffer: &mut Buffer, body: &mut impl Read, most: u64) -> io::Result<bool> {
+    let mut left = usize::try_from(most).unwrap_or(usize::MAX);
+    while !buffer.is_full() && left > 0 {
+        let space = buffer.space();
+        let wanted = left.min(space.len());
+        match body.read(&mut space[..wanted]) {
+            Ok(0) => return Ok(false),
+            Ok(count) => {
+                buffer.fill(count);
+                left -= count;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
