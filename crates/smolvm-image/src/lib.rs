@@ -1,1 +1,65 @@
 //! Fetch, cache and validate microVM images.
+//!
+//! An *image* is a name for two or three *assets*: a kernel, a root file system and sometimes an
+//! initrd. The [`ImageManager`] turns the name into files on disk, the right bytes, whole, fetched
+//! once and shared by every process:
+//!
+//! ```
+//! use smolvm_image::{Digest, ImageManager, ImageSource, Registry};
+//!
+//! # let temp = tempfile::tempdir()?;
+//! # let dir = temp.path();
+//! # std::fs::write(dir.join("vmlinux"), b"a kernel")?;
+//! # std::fs::write(dir.join("rootfs"), b"a root file system")?;
+//! let source = ImageSource::builder("my-image")
+//!     .kernel(&format!("file://{}/vmlinux", dir.display()), None)
+//!     .rootfs(
+//!         &format!("file://{}/rootfs", dir.display()),
+//!         Some(&Digest::of(b"a root file system").to_string()),
+//!     )
+//!     .build()?;
+//! let manager = ImageManager::builder()
+//!     .cache_dir(dir.join("cache"))
+//!     .registry(Registry::from_iter([source]))
+//!     .build()?;
+//! let image = manager.ensure_image("my-image")?;
+//! assert_eq!(std::fs::read(&image.rootfs_path)?, b"a root file system");
+//! assert!(manager.is_cached("my-image"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Everything blocks and runs on threads; [`FetchOptions`] takes a [`CancelToken`] and an observer
+//! of [`Event`]s.
+
+mod asset_url;
+mod buffer;
+mod cache;
+mod cancel;
+mod digest;
+mod ensure;
+mod error;
+mod fetch;
+mod http;
+mod image;
+mod manager;
+mod name;
+mod options;
+mod progress;
+mod registry;
+mod report;
+mod sniff;
+mod source;
+mod transfer;
+
+pub use asset_url::{AssetUrl, AssetUrlError};
+pub use cancel::CancelToken;
+pub use digest::{Digest, DigestError};
+pub use error::{ErrorKind, ImageError};
+pub use image::{Asset, ImageSource, ImageSourceBuilder, LocalImage, SourceError};
+pub use manager::{ImageManager, ImageManagerBuilder};
+pub use name::{FileName, ImageName, NameError};
+pub use options::FetchOptions;
+pub use progress::{AssetKind, Event};
+pub use registry::{BUILTIN_IMAGES, Registry, RegistryError};
+pub use report::{AssetReport, AssetStatus, ImageReport, Leaving, Pruned, PrunedItem, Removed};
+pub use transfer::{RetryPolicy, TransferError};

@@ -149,13 +149,13 @@ fn connect_any(
         if running.is_empty() && waiting.is_empty() {
             return Err(Some(last_error));
         }
-        if running.is_empty() || Instant::now() >= next_start {
-            if let Some(address) = waiting.pop_front() {
-                next_start = Instant::now() + HEAD_START;
-                match Attempt::start(address, limit) {
-                    Ok(attempt) => running.push(attempt),
-                    Err(error) => last_error = error,
-                }
+        if (running.is_empty() || Instant::now() >= next_start)
+            && let Some(address) = waiting.pop_front()
+        {
+            next_start = Instant::now() + HEAD_START;
+            match Attempt::start(address, limit) {
+                Ok(attempt) => running.push(attempt),
+                Err(error) => last_error = error,
             }
         }
         for index in ready(&running).map_err(Some)?.into_iter().rev() {
@@ -280,7 +280,7 @@ mod tests {
         let ender = cancel.clone();
         let address = silent.address;
         let dialing = thread::spawn(move || {
-            let forever = Duration::from_secs(3600);
+            let forever = Duration::from_hours(1);
             dial(
                 &Host::Ipv4(Ipv4Addr::LOCALHOST),
                 address.port(),

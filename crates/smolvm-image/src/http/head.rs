@@ -63,10 +63,10 @@ fn read_one(stream: &mut impl Read, mut bytes: Vec<u8>) -> Result<Head, HeadErro
     let mut unseen = 0;
     loop {
         // Only a line break can complete a head, so other bytes need no new parsing.
-        if bytes[unseen..].contains(&b'\n') {
-            if let Some(head) = parse(&bytes)? {
-                return Ok(head);
-            }
+        if bytes[unseen..].contains(&b'\n')
+            && let Some(head) = parse(&bytes)?
+        {
+            return Ok(head);
         }
         unseen = bytes.len();
         if unseen >= MAX_BYTES {
@@ -103,7 +103,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
     };
     Ok(Some(Head {
         status: response.code.unwrap_or_default(),
-        headers: response.headers.iter().map(|field| &*field).collect(),
+        headers: response.headers.iter().collect(),
         leftover: bytes[size..].to_vec(),
     }))
 }

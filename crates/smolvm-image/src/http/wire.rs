@@ -56,11 +56,14 @@ impl Wire {
         self.deadline = None;
     }
 
-    fn patiently<T>(
-        &mut self,
-        mut transfer: impl FnMut(&mut TcpStream) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let silent_until = Instant::now() + self.stall;
+    fn patiently<T>(&self, mut transfer: impl FnMut(&TcpStream) -> io::Result<T>) -> io::Result<T> {
+        let stalled = || io::Error::other(Interruption::Stalled(self.stall));
+        let started = Instant::now();
+        // Bytes that keep coming do not move the end of a step.
+        if self.deadline.is_some_and(|deadline| started >= deadline) {
+            return Err(stalled());
+        }
+        let silent_until = started + self.stall;
         let until = self
             .deadline
             .map_or(silent_until, |deadline| deadline.min(silent_until));
@@ -68,12 +71,12 @@ impl Wire {
             if self.cancel.is_cancelled() {
                 return Err(io::Error::other(Interruption::Cancelled));
             }
-            match transfer(&mut self.socket) {
+            match transfer(&self.socket) {
                 Err(error) if is_wake_up(&error) => {}
                 done => return done,
             }
             if Instant::now() >= until {
-                return Err(io::Error::other(Interruption::Stalled(self.stall)));
+                return Err(stalled());
             }
         }
     }
@@ -89,13 +92,13 @@ fn is_wake_up(error: &io::Error) -> bool {
 
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.patiently(|socket| socket.read(buffer))
+        self.patiently(|mut socket| socket.read(buffer))
     }
 }
 
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.patiently(|socket| socket.write(bytes))
+        self.patiently(|mut socket| socket.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
