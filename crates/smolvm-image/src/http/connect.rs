@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use super::dial::dial;
 use super::error::HttpError;
-use super::head::read_head;
+use super::head::{Head, HeadError, read_head};
 use super::proxy::Proxy;
 use super::request;
 use super::stream::Stream;
@@ -101,11 +101,7 @@ fn tunnel(mut stream: Stream, proxy: &Proxy, target: &str, url: &Url) -> Result<
 }
 
 /// Sends a request and reads the head of the answer.
-pub(super) fn exchange(
-    stream: &mut Stream,
-    request: &[u8],
-    url: &Url,
-) -> Result<super::head::Head, HttpError> {
+pub(super) fn exchange(stream: &mut Stream, request: &[u8], url: &Url) -> Result<Head, HttpError> {
     stream.wire().begin_step();
     let failed = |error| match url.host() {
         Some(host) => tls::from_io(&host, url, error),
@@ -115,7 +111,10 @@ pub(super) fn exchange(
         .write_all(request)
         .and_then(|()| stream.flush())
         .map_err(failed)?;
-    let head = read_head(stream).map_err(|error| HttpError::from_head(url, error))?;
+    let head = read_head(stream).map_err(|error| match error {
+        HeadError::Read(error) => failed(error),
+        malformed => HttpError::from_head(url, malformed),
+    })?;
     stream.wire().end_step();
     Ok(head)
 }

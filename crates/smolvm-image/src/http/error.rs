@@ -95,14 +95,11 @@ impl HttpError {
         }
     }
 
-    /// An error of reading a head, for the request of `url`.
-    pub(super) fn from_head(url: &Url, error: HeadError) -> Self {
-        match error {
-            HeadError::Read(error) => Self::from_io(url, error),
-            source => Self::Head {
-                url: Redacted(url).to_string(),
-                source,
-            },
+    /// What is wrong with the head of the answer to the request of `url`.
+    pub(super) fn from_head(url: &Url, source: HeadError) -> Self {
+        Self::Head {
+            url: Redacted(url).to_string(),
+            source,
         }
     }
 }

@@ -1,14 +1,14 @@
 //! A blocking HTTP/1.1 client that can do one thing: GET (RFC 9110, RFC 9112).
 //!
-//! Why not ureq, which the rest of such a program would use: it does not let us ask a proxy for an
-//! `http` URL in the absolute form (it always tunnels, which proxies refuse for port 80), take
-//! bodies with an unreadable or repeated `Content-Length`, be cancelled in the middle of a name
-//! look-up, a connect or a read, and read into the caller's own buffer. Each connection carries one
-//! request and is closed, which leaves nothing to pool and little to go wrong.
+//! It is our own because ureq does not let us ask a proxy for an `http` URL in the absolute form (it
+//! always tunnels, which proxies refuse for port 80), take bodies with an unreadable or repeated
+//! `Content-Length`, be cancelled in the middle of a name look-up, a connect or a read, and read
+//! into the caller's own buffer. Each connection carries one request and is closed, which leaves
+//! nothing to pool and little to go wrong.
 //!
 //! [`Client::get`] follows redirects ([`redirect`]). For each hop it chooses the proxy
 //! ([`proxy`], [`no_proxy`]) and the credentials ([`credentials`], [`netrc`]), connects
-//! ([`connect`], [`resolve`], [`dial`], [`tls`], all of it over a [`wire`] that can be cancelled),
+//! ([`connect`], [`resolve`], [`dial`], [`tls`], all of it a [`stream`] over a [`wire`] that can be cancelled),
 //! writes the [`request`], reads the [`head`] of the response and hands out its [`body`]
 //! ([`chunked`]).
 
