@@ -21,10 +21,13 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// The same, for a program that must not outlive this one, however it ends.
 pub(crate) fn tied_command(program: impl AsRef<OsStr>) -> Command {
-    let mut command = command("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    let mut command = command(TIE[0]);
+    command.args(&TIE[1..]).arg(program);
     command
 }
+
+/// The kernel ends what runs behind these words when its parent ends.
+const TIE: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
 
 /// Where `program` is, if it is installed.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
@@ -60,9 +63,19 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
 
 /// The command as one would type it, paths inside the work tree shortened.
 pub(crate) fn describe(command: &Command) -> String {
-    let mut words = vec![shorten(command.get_program())];
-    words.extend(command.get_args().map(shorten));
-    words.join(" ")
+    let words: Vec<_> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .collect();
+    // How a program is tied to this one is not what the reader is after.
+    let words = match words.as_slice() {
+        [first, _, _, _, rest @ ..] if *first == TIE[0] => rest,
+        all => all,
+    };
+    words
+        .iter()
+        .map(|word| shorten(word))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn shorten(word: &OsStr) -> String {
