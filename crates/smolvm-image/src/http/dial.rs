@@ -290,7 +290,10 @@ mod tests {
         });
         thread::sleep(POLL);
         ender.cancel();
-        assert!(dialing.join().unwrap().unwrap_err().is_cancelled());
+        assert!(matches!(
+            dialing.join().unwrap().unwrap_err(),
+            HttpError::Cancelled
+        ));
     }
 
     #[test]

@@ -80,11 +80,6 @@ impl HttpError {
         }
     }
 
-    /// Whether the cancel token ended the request.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Cancelled)
-    }
-
     /// What an error of the connection means for the request of `url`.
     pub(super) fn from_io(url: &Url, error: io::Error) -> Self {
         let shown = Redacted(url).to_string();

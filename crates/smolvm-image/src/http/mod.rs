@@ -6,13 +6,11 @@
 //! into the caller's own buffer. Each connection carries one request and is closed, which leaves
 //! nothing to pool and little to go wrong.
 //!
-//! [`Client::get`] follows redirects ([`redirect`]). For each hop it chooses the proxy
-//! ([`proxy`], [`no_proxy`]) and the credentials ([`credentials`], [`netrc`]), connects
-//! ([`connect`], [`resolve`], [`dial`], [`tls`], all of it a [`stream`] over a [`wire`] that can be cancelled),
+//! [`Client::get`] follows redirects ([`redirect`]). For each hop it chooses the proxy ([`proxy`],
+//! [`no_proxy`]) and the credentials ([`credentials`], [`netrc`]), connects ([`connect`],
+//! [`resolve`], [`dial`], [`tls`], all of it a [`stream`] over a [`wire`] that can be cancelled),
 //! writes the [`request`], reads the [`head`] of the response and hands out its [`body`]
 //! ([`chunked`]).
-
-#![cfg_attr(not(test), allow(dead_code))]
 
 mod body;
 mod chunked;

@@ -93,7 +93,10 @@ mod tests {
         let ender = cancel.clone();
         let waiting = thread::spawn(move || await_look_up("h", LOOK_UP, &cancel, never));
         ender.cancel();
-        assert!(waiting.join().unwrap().unwrap_err().is_cancelled());
+        assert!(matches!(
+            waiting.join().unwrap().unwrap_err(),
+            HttpError::Cancelled
+        ));
     }
 
     #[test]
