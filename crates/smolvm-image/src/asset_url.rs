@@ -46,9 +46,7 @@ impl AssetUrl {
     /// The path of a `file:` URL; `None` for the others.
     #[must_use]
     pub fn to_file_path(&self) -> Option<PathBuf> {
-        (self.0.scheme() == "file")
-            .then(|| self.0.to_file_path().ok())
-            .flatten()
+        (self.0.scheme() == "file").then(|| self.0.to_file_path().ok()).flatten()
     }
 
     /// What the cache remembers a URL by: its digest, since the URL itself may hold secrets.
@@ -128,10 +126,7 @@ mod tests {
     #[test]
     fn secrets_are_not_shown() {
         for (text, shown) in [
-            (
-                "http://a:b@h:1/x?k=v&w&t=s#frag",
-                "http://h:1/x?k=***&***&t=***",
-            ),
+            ("http://a:b@h:1/x?k=v&w&t=s#frag", "http://h:1/x?k=***&***&t=***"),
             ("https://token@h/x", "https://h/x"),
             ("file:///var/lib/x", "file:///var/lib/x"),
         ] {
@@ -144,15 +139,8 @@ mod tests {
     /// Behaviour 39: a bad URL is refused with a reason.
     #[test]
     fn other_schemes_and_texts_are_refused() {
-        for text in [
-            "",
-            "vmlinux.bin",
-            "ftp://h/x",
-            "data:,x",
-            "http://",
-            "file://host/x",
-            "//h/x",
-        ] {
+        for text in ["", "vmlinux.bin", "ftp://h/x", "data:,x", "http://", "file://host/x", "//h/x"]
+        {
             assert!(text.parse::<AssetUrl>().is_err(), "{text:?}");
         }
     }

@@ -20,14 +20,8 @@ impl Buffer {
     pub(crate) fn new() -> Self {
         let memory = vec![0; SIZE + PAGE];
         // `align_offset` may decline to answer; then the buffer works, only slower.
-        let start = Some(memory.as_ptr().align_offset(PAGE))
-            .filter(|&at| at <= PAGE)
-            .unwrap_or(0);
-        Self {
-            memory,
-            start,
-            filled: 0,
-        }
+        let start = Some(memory.as_ptr().align_offset(PAGE)).filter(|&at| at <= PAGE).unwrap_or(0);
+        Self { memory, start, filled: 0 }
     }
 
     /// What has been filled.

@@ -40,19 +40,13 @@ impl CancelToken {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.flag.load(Ordering::Relaxed)
-            || self
-                .parent
-                .as_ref()
-                .is_some_and(|parent| parent.is_cancelled())
+            || self.parent.as_ref().is_some_and(|parent| parent.is_cancelled())
     }
 
     /// A token that is cancelled with this one, and can be cancelled alone: what one asset's
     /// failure ends the others with.
     pub(crate) fn child(&self) -> Self {
-        Self {
-            flag: Arc::default(),
-            parent: Some(Arc::new(self.clone())),
-        }
+        Self { flag: Arc::default(), parent: Some(Arc::new(self.clone())) }
     }
 
     /// Sleeps for `duration`, or until cancelled; says whether it slept to the end.
@@ -90,9 +84,6 @@ mod tests {
         assert!(one.is_cancelled() && !other.is_cancelled() && !parent.is_cancelled());
         parent.cancel();
         assert!(other.is_cancelled());
-        assert!(
-            !other.sleep(Duration::from_mins(1)),
-            "a cancelled sleep ends at once"
-        );
+        assert!(!other.sleep(Duration::from_mins(1)), "a cancelled sleep ends at once");
     }
 }

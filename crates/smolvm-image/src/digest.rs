@@ -72,9 +72,7 @@ impl FromStr for Digest {
         }
         let mut digits = Vec::with_capacity(64);
         for character in hex.chars() {
-            let digit = character
-                .to_digit(16)
-                .ok_or(DigestError::Character(character))?;
+            let digit = character.to_digit(16).ok_or(DigestError::Character(character))?;
             // A hexadecimal digit is below 16.
             digits.push(u8::try_from(digit).unwrap_or(0));
         }
@@ -148,11 +146,7 @@ mod tests {
     #[test]
     fn blank_is_malformed() {
         for blank in ["", "   ", "\n", "sha256:"] {
-            assert_eq!(
-                blank.parse::<Digest>(),
-                Err(DigestError::Blank),
-                "{blank:?}"
-            );
+            assert_eq!(blank.parse::<Digest>(), Err(DigestError::Blank), "{blank:?}");
         }
     }
 

@@ -111,7 +111,7 @@ pub enum ImageError {
 
     /// The disk has no room for what is to come.
     #[error(
-        "the disk is full: {} needs {needed} bytes more, {available} are free. Free some room (smolvm image prune), or use another cache directory",
+        "not enough room on the disk: {} needs {needed} bytes more, {available} are free. Free some (smolvm image prune), or use another cache directory",
         path.display()
     )]
     DiskFull {
@@ -217,32 +217,20 @@ impl ImageError {
     }
 
     pub(crate) fn io(path: &Path, action: &'static str, source: impl Into<io::Error>) -> Self {
-        Self::Io {
-            path: path.to_owned(),
-            action,
-            source: source.into(),
-        }
+        Self::Io { path: path.to_owned(), action, source: source.into() }
     }
 }
 
 fn did_you_mean(suggestion: Option<&str>) -> String {
-    suggestion
-        .map(|name| format!(". Did you mean '{name}'?"))
-        .unwrap_or_default()
+    suggestion.map(|name| format!(". Did you mean '{name}'?")).unwrap_or_default()
 }
 
 fn looks_like(content: Option<&str>) -> String {
-    content
-        .map(|content| format!("\n  content:  {content}"))
-        .unwrap_or_default()
+    content.map(|content| format!("\n  content:  {content}")).unwrap_or_default()
 }
 
 fn after_attempts(attempts: u32) -> String {
-    if attempts > 1 {
-        format!(" after {attempts} attempts")
-    } else {
-        String::new()
-    }
+    if attempts > 1 { format!(" after {attempts} attempts") } else { String::new() }
 }
 
 fn list(kinds: &[AssetKind]) -> String {

@@ -11,7 +11,7 @@ use crate::options::FetchOptions;
 use crate::progress::Event;
 use crate::sniff;
 use crate::source::Validators;
-use crate::transfer::{Outcome, Space, Stop, Transfer};
+use crate::transfer::{Outcome, Space, Stop, Transfer, TransferError};
 
 /// What having an asset takes; shared by the assets of one image.
 #[derive(Clone, Copy)]
@@ -39,33 +39,19 @@ impl Fetch<'_> {
         }
         let on_hash = |size| self.emit(asset, &Event::Verifying { size });
         if let Some(held) = cache::parked(self.store, &key, asset.digest, self.cancel, on_hash)? {
-            self.emit(
-                asset,
-                &Event::Fetched {
-                    size: held.verified.size,
-                    received: 0,
-                },
-            );
+            self.emit(asset, &Event::Fetched { size: held.verified.size, received: 0 });
             return Ok(Publication::Waiting(held));
         }
         if let Some(digest) = asset.digest
             && let Some((image, held)) = cache::find_shared(self.store, &key, digest, self.cancel)?
         {
-            self.emit(
-                asset,
-                &Event::Shared {
-                    image,
-                    size: held.verified.size,
-                },
-            );
+            self.emit(asset, &Event::Shared { image, size: held.verified.size });
             return Ok(Publication::Waiting(held));
         }
         match self.fetch(asset, &key, None)? {
             Some(held) => Ok(Publication::Waiting(held)),
             // Nobody asked whether it is unchanged.
-            None => Err(ImageError::Contended {
-                image: self.source.name().to_string(),
-            }),
+            None => Err(ImageError::Contended { image: self.source.name().to_string() }),
         }
     }
 
@@ -114,11 +100,7 @@ impl Fetch<'_> {
                 no_cache,
             };
             let (digest, received, doubtful) = match transfer.run(&mut partial) {
-                Ok(Outcome::Whole {
-                    digest,
-                    received,
-                    doubtful,
-                }) => (digest, received, doubtful),
+                Ok(Outcome::Whole { digest, received, doubtful }) => (digest, received, doubtful),
                 Ok(Outcome::Unchanged) => {
                     partial.discard();
                     return Ok(None);
@@ -147,26 +129,22 @@ impl Fetch<'_> {
     fn stopped(&self, asset: &Asset, partial: Partial<'_>, stop: Stop) -> ImageError {
         let image = self.source.name().to_string();
         let (kind, url) = (asset.kind, Box::new(asset.url.clone()));
-        let useless = partial.length() == 0 || matches!(stop, Stop::NotAnImage(_));
-        if useless {
+        let (error, useful) = match stop {
+            Stop::Image(error) => (error, true),
+            Stop::NotAnImage(content) => {
+                (ImageError::NotAnImage { image, kind, url, content }, false)
+            }
+            Stop::Failed { attempts, error } => match (asset.digest, &error) {
+                (Some(expected), TransferError::NotWhole { digest, .. }) => {
+                    (self.mismatch(asset, &partial, expected, *digest), false)
+                }
+                _ => (ImageError::Fetch { image, kind, url, attempts, source: error }, true),
+            },
+        };
+        if !useful || partial.length() == 0 {
             partial.discard();
         }
-        match stop {
-            Stop::Image(error) => error,
-            Stop::NotAnImage(content) => ImageError::NotAnImage {
-                image,
-                kind,
-                url,
-                content,
-            },
-            Stop::Failed { attempts, error } => ImageError::Fetch {
-                image,
-                kind,
-                url,
-                attempts,
-                source: error,
-            },
-        }
+        error
     }
 
     fn mismatch(

@@ -139,19 +139,10 @@ impl ImageSource {
         rootfs: Asset,
         boot_args: Option<String>,
     ) -> Result<Self, SourceError> {
-        if boot_args
-            .as_ref()
-            .is_some_and(|args| args.contains(char::is_control))
-        {
+        if boot_args.as_ref().is_some_and(|args| args.contains(char::is_control)) {
             return Err(SourceError::BootArgs);
         }
-        let source = Self {
-            name,
-            kernel,
-            initrd,
-            rootfs,
-            boot_args,
-        };
+        let source = Self { name, kernel, initrd, rootfs, boot_args };
         let assets: Vec<&Asset> = source.assets().collect();
         for (index, one) in assets.iter().enumerate() {
             for other in &assets[index + 1..] {
@@ -197,20 +188,14 @@ impl ImageSource {
 
     /// The assets in a fixed order: kernel, initrd, rootfs.
     pub fn assets(&self) -> impl Iterator<Item = &Asset> {
-        std::iter::once(&self.kernel)
-            .chain(&self.initrd)
-            .chain(std::iter::once(&self.rootfs))
+        std::iter::once(&self.kernel).chain(&self.initrd).chain(std::iter::once(&self.rootfs))
     }
 
     /// The same image with these digests as pins.
     pub(crate) fn pinned(mut self, digest_of: impl Fn(AssetKind) -> Option<Digest>) -> Self {
-        for asset in [
-            Some(&mut self.kernel),
-            self.initrd.as_mut(),
-            Some(&mut self.rootfs),
-        ]
-        .into_iter()
-        .flatten()
+        for asset in [Some(&mut self.kernel), self.initrd.as_mut(), Some(&mut self.rootfs)]
+            .into_iter()
+            .flatten()
         {
             asset.digest = digest_of(asset.kind).or(asset.digest);
         }
@@ -283,18 +268,14 @@ impl ImageSourceBuilder {
     /// # Errors
     /// The first field that is wrong, as a [`SourceError`].
     pub fn build(self) -> Result<ImageSource, SourceError> {
-        let name = self.name.parse().map_err(|reason| SourceError::Name {
-            name: self.name.clone(),
-            reason,
-        })?;
-        let kernel = self
-            .kernel
-            .parse(AssetKind::Kernel)?
-            .ok_or(SourceError::Missing("kernel_url"))?;
-        let rootfs = self
-            .rootfs
-            .parse(AssetKind::Rootfs)?
-            .ok_or(SourceError::Missing("rootfs_url"))?;
+        let name = self
+            .name
+            .parse()
+            .map_err(|reason| SourceError::Name { name: self.name.clone(), reason })?;
+        let kernel =
+            self.kernel.parse(AssetKind::Kernel)?.ok_or(SourceError::Missing("kernel_url"))?;
+        let rootfs =
+            self.rootfs.parse(AssetKind::Rootfs)?.ok_or(SourceError::Missing("rootfs_url"))?;
         let initrd = self.initrd.parse(AssetKind::Initrd)?;
         ImageSource::from_parts(name, kernel, initrd, rootfs, self.boot_args)
     }
@@ -315,32 +296,19 @@ impl AssetFields {
                 _ => Ok(None),
             };
         };
-        let url = url.parse().map_err(|reason| SourceError::Url {
-            field: field("url"),
-            reason,
-        })?;
+        let url = url.parse().map_err(|reason| SourceError::Url { field: field("url"), reason })?;
         let digest = self
             .digest
             .map(|digest| digest.parse())
             .transpose()
-            .map_err(|reason| SourceError::Digest {
-                field: field("sha256"),
-                reason,
-            })?;
-        let name = self
-            .file_name
-            .unwrap_or_else(|| kind.default_file_name().to_owned());
+            .map_err(|reason| SourceError::Digest { field: field("sha256"), reason })?;
+        let name = self.file_name.unwrap_or_else(|| kind.default_file_name().to_owned());
         let file_name = name.parse().map_err(|reason| SourceError::FileName {
             field: field("filename"),
             name,
             reason,
         })?;
-        Ok(Some(Asset {
-            kind,
-            url,
-            digest,
-            file_name,
-        }))
+        Ok(Some(Asset { kind, url, digest, file_name }))
     }
 }
 
@@ -361,60 +329,40 @@ mod tests {
     use super::*;
 
     fn builder() -> ImageSourceBuilder {
-        ImageSource::builder("x")
-            .kernel("http://h/k", None)
-            .rootfs("http://h/r", None)
+        ImageSource::builder("x").kernel("http://h/k", None).rootfs("http://h/r", None)
     }
 
     #[test]
     fn documented_file_names() {
         let source = builder().initrd("http://h/i", None).build().unwrap();
-        let names: Vec<_> = source
-            .assets()
-            .map(|asset| asset.file_name.to_string())
-            .collect();
+        let names: Vec<_> = source.assets().map(|asset| asset.file_name.to_string()).collect();
         assert_eq!(names, ["vmlinux.bin", "initrd.img", "rootfs.ext4"]);
     }
 
     /// Behaviour 2: a blank pin is refused when the image is defined, before any network work.
     #[test]
     fn blank_pin() {
-        let error = builder()
-            .rootfs("http://h/r", Some("  "))
-            .build()
-            .unwrap_err();
+        let error = builder().rootfs("http://h/r", Some("  ")).build().unwrap_err();
         assert!(matches!(error, SourceError::Digest { ref field, .. } if field == "rootfs_sha256"));
     }
 
     #[test]
     fn assets_do_not_overwrite_each_other() {
-        let error = builder()
-            .file_name(AssetKind::Kernel, "Rootfs.ext4")
-            .build()
-            .unwrap_err();
+        let error = builder().file_name(AssetKind::Kernel, "Rootfs.ext4").build().unwrap_err();
         assert!(matches!(error, SourceError::SameFileName(..)), "{error}");
     }
 
     #[test]
     fn file_names_do_not_escape() {
         for name in ["../x", "/etc/passwd", "image.json", "", "a/b"] {
-            let error = builder()
-                .file_name(AssetKind::Rootfs, name)
-                .build()
-                .unwrap_err();
-            assert!(
-                matches!(error, SourceError::FileName { .. }),
-                "{name}: {error}"
-            );
+            let error = builder().file_name(AssetKind::Rootfs, name).build().unwrap_err();
+            assert!(matches!(error, SourceError::FileName { .. }), "{name}: {error}");
         }
     }
 
     #[test]
     fn initrd_fields_need_an_initrd() {
-        let error = builder()
-            .file_name(AssetKind::Initrd, "i")
-            .build()
-            .unwrap_err();
+        let error = builder().file_name(AssetKind::Initrd, "i").build().unwrap_err();
         assert_eq!(error, SourceError::NoInitrd("initrd_filename"));
     }
 }

@@ -47,6 +47,7 @@ mod options;
 mod progress;
 mod registry;
 mod report;
+mod side_by_side;
 mod sniff;
 mod source;
 mod transfer;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cache::{self, Presence, Record, Store};
-use crate::ensure::{self, side_by_side};
+use crate::ensure;
 use crate::error::ImageError;
 use crate::http::{Client, ClientConfig};
 use crate::image::{Asset, ImageSource, LocalImage};
@@ -12,6 +12,7 @@ use crate::name::ImageName;
 use crate::options::FetchOptions;
 use crate::registry::{BUILTIN_IMAGES, Registry};
 use crate::report::{AssetReport, AssetStatus, ImageReport, Pruned, Removed};
+use crate::side_by_side::side_by_side;
 use crate::transfer::RetryPolicy;
 
 /// Fetches, caches and validates images.
@@ -78,9 +79,7 @@ impl ImageManager {
     /// makes nothing, and never fails: what cannot be looked at is not cached.
     #[must_use]
     pub fn is_cached(&self, name: &str) -> bool {
-        self.registry
-            .get(name)
-            .is_some_and(|source| self.has_all(source))
+        self.registry.get(name).is_some_and(|source| self.has_all(source))
     }
 
     fn has_all(&self, source: &ImageSource) -> bool {
@@ -129,9 +128,7 @@ impl ImageManager {
         if self.has_all(source) {
             Ok(self.local_image(source))
         } else {
-            Err(ImageError::NotCached {
-                image: name.to_owned(),
-            })
+            Err(ImageError::NotCached { image: name.to_owned() })
         }
     }
 
@@ -144,19 +141,15 @@ impl ImageManager {
         let source = self.source(name)?;
         let dir = cache::open_image(&self.cache_dir, source.name())?;
         let record = dir.as_ref().and_then(Record::read);
-        let assets = side_by_side(
-            source.assets().collect(),
-            &options.cancel,
-            |asset, cancel| {
-                let mut report = self.report_of(source.name(), asset, record.as_ref());
-                if let Some(dir) = &dir {
-                    let recorded = record.as_ref().and_then(|record| record.asset(asset.kind));
-                    let finding = cache::check(dir, asset, recorded, cancel, |_| {})?;
-                    report.set_finding(finding);
-                }
-                Ok(report)
-            },
-        )?;
+        let assets = side_by_side(source.assets().collect(), &options.cancel, |asset, cancel| {
+            let mut report = self.report_of(source.name(), asset, record.as_ref());
+            if let Some(dir) = &dir {
+                let recorded = record.as_ref().and_then(|record| record.asset(asset.kind));
+                let finding = cache::check(dir, asset, recorded, cancel, |_| {})?;
+                report.set_finding(finding);
+            }
+            Ok(report)
+        })?;
         self.report(source.name(), Some(source), assets)
     }
 
@@ -194,10 +187,9 @@ impl ImageManager {
     /// Where the cache directory cannot be read.
     pub fn cached_names(&self) -> Result<Vec<String>, ImageError> {
         match cache::open_root(&self.cache_dir)? {
-            Some(root) => Ok(cache::image_names(&root)?
-                .into_iter()
-                .map(|name| name.to_string())
-                .collect()),
+            Some(root) => {
+                Ok(cache::image_names(&root)?.into_iter().map(|name| name.to_string()).collect())
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -210,16 +202,10 @@ impl ImageManager {
     pub fn pin(&self, name: &str, options: &FetchOptions) -> Result<ImageSource, ImageError> {
         let report = self.verify(name, options)?;
         if !report.assets.iter().all(|asset| asset.status.is_good()) {
-            return Err(ImageError::NotCached {
-                image: name.to_owned(),
-            });
+            return Err(ImageError::NotCached { image: name.to_owned() });
         }
         let digest_of = |kind| {
-            report
-                .assets
-                .iter()
-                .find(|asset| asset.kind == kind)
-                .and_then(|asset| asset.digest)
+            report.assets.iter().find(|asset| asset.kind == kind).and_then(|asset| asset.digest)
         };
         Ok(self.source(name)?.clone().pinned(digest_of))
     }
@@ -233,10 +219,7 @@ impl ImageManager {
         let (name, _) = self.known(name)?;
         match cache::open_root(&self.cache_dir)? {
             Some(_) => cache::remove(&Store::create(&self.cache_dir)?, &name, &options.cancel),
-            None => Ok(Removed {
-                existed: false,
-                freed_bytes: 0,
-            }),
+            None => Ok(Removed { existed: false, freed_bytes: 0 }),
         }
     }
 
@@ -360,10 +343,7 @@ fn parse_name(name: &str) -> Result<ImageName, ImageError> {
     if name.trim().is_empty() {
         return Err(ImageError::EmptyName);
     }
-    name.parse().map_err(|reason| ImageError::InvalidName {
-        name: name.to_owned(),
-        reason,
-    })
+    name.parse().map_err(|reason| ImageError::InvalidName { name: name.to_owned(), reason })
 }
 
 /// Collects the settings of an [`ImageManager`].

@@ -76,10 +76,7 @@ fn check(text: &str) -> Result<(), NameError> {
         return Err(NameError::Character(character));
     }
     let stem = text.split('.').next().unwrap_or(text);
-    if DEVICES
-        .iter()
-        .any(|device| stem.eq_ignore_ascii_case(device))
-    {
+    if DEVICES.iter().any(|device| stem.eq_ignore_ascii_case(device)) {
         return Err(NameError::Device);
     }
     Ok(())

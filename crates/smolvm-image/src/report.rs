@@ -77,11 +77,7 @@ impl AssetReport {
             Finding::Good(verified) => {
                 self.digest = Some(verified.digest);
                 self.size = Some(verified.size);
-                if self.pin.is_some() {
-                    AssetStatus::Verified
-                } else {
-                    AssetStatus::Unpinned
-                }
+                if self.pin.is_some() { AssetStatus::Verified } else { AssetStatus::Unpinned }
             }
             Finding::Missing => AssetStatus::Missing,
             Finding::Damaged(reason) => AssetStatus::Damaged { reason },
@@ -106,9 +102,7 @@ impl AssetReport {
         let report = |kind| {
             let recorded = record.asset(kind)?;
             let path = dir.join(&recorded.file);
-            let there = path
-                .symlink_metadata()
-                .is_ok_and(|file| file.len() == recorded.size);
+            let there = path.symlink_metadata().is_ok_and(|file| file.len() == recorded.size);
             Some(Self {
                 kind,
                 path,
@@ -117,11 +111,7 @@ impl AssetReport {
                 digest: Some(recorded.sha256),
                 size: Some(recorded.size),
                 fetched_at: Some(recorded.fetched_at.clone()),
-                status: if there {
-                    AssetStatus::Present
-                } else {
-                    AssetStatus::Missing
-                },
+                status: if there { AssetStatus::Present } else { AssetStatus::Missing },
             })
         };
         kinds.into_iter().filter_map(report).collect()

@@ -10,20 +10,14 @@ pub(crate) fn not_an_image(head: &[u8]) -> Option<&'static str> {
     if head.is_empty() {
         return Some("an empty file");
     }
-    let text = head
-        .strip_prefix(b"\xef\xbb\xbf")
-        .unwrap_or(head)
-        .trim_ascii_start();
+    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
     if !text.is_empty()
-        && text
-            .iter()
-            .any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace())
+        && text.iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace())
     {
         return None;
     }
     let starts = |prefix: &str| {
-        text.get(..prefix.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
     };
     if starts("<!doctype html") || starts("<html") || starts("<head") || starts("<body") {
         Some("an HTML page")
@@ -55,10 +49,7 @@ mod tests {
             (&b""[..], "an empty file"),
             (b"<!DOCTYPE html><p>404", "an HTML page"),
             (b"\n  <HTML>\n", "an HTML page"),
-            (
-                b"\xef\xbb\xbf<?xml version=\"1.0\"?><Error>",
-                "an XML document",
-            ),
+            (b"\xef\xbb\xbf<?xml version=\"1.0\"?><Error>", "an XML document"),
             (b"<Error><Code>AccessDenied</Code>", "an XML document"),
             (b"{\"message\": \"not found\"}", "a JSON document"),
             (b"[]", "a JSON document"),

@@ -27,25 +27,17 @@ pub(crate) struct Inode {
 
 impl Inode {
     pub(crate) fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            number: stat.st_ino,
-        }
+        Self { device: stat.st_dev, number: stat.st_ino }
     }
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Dir {
     /// Opens the directory that the user named. Links on the way to it are the user's own, and
     /// are followed.
     pub(crate) fn open_root(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            fd: rustix::fs::open(path, DIRECTORY, Mode::empty())?,
-            path: path.to_owned(),
-        })
+        Ok(Self { fd: rustix::fs::open(path, DIRECTORY, Mode::empty())?, path: path.to_owned() })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -144,6 +136,11 @@ impl Dir {
         }
     }
 
+    /// The identity of what lies under a name, if anything does.
+    pub(crate) fn inode_of(&self, name: &str) -> Option<Inode> {
+        self.stat(name).ok().flatten().map(|stat| Inode::of(&stat))
+    }
+
     /// Whether this user may read what lies under a name.
     pub(crate) fn is_readable(&self, name: &str) -> bool {
         let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
@@ -155,13 +152,7 @@ impl Dir {
     }
 
     pub(crate) fn hard_link(&self, from: &str, to: &Self, to_name: &str) -> io::Result<()> {
-        Ok(rustix::fs::linkat(
-            &self.fd,
-            from,
-            &to.fd,
-            to_name,
-            AtFlags::empty(),
-        )?)
+        Ok(rustix::fs::linkat(&self.fd, from, &to.fd, to_name, AtFlags::empty())?)
     }
 
     /// Removes a file or link (never what it points to); nothing there is no error.
@@ -196,8 +187,7 @@ impl Dir {
                 }
             }
         }
-        self.remove_dir(name)
-            .map_err(|error| ImageError::io(&self.path_of(name), "remove", error))
+        self.remove_dir(name).map_err(|error| ImageError::io(&self.path_of(name), "remove", error))
     }
 
     /// The names in this directory, sorted; names that are no UTF-8 are none of ours and left out.
@@ -224,10 +214,7 @@ impl Dir {
         // Root may use the blocks that are reserved for it.
         let root = rustix::process::geteuid().is_root();
         let free = if root { stat.f_bfree } else { stat.f_bavail };
-        Ok((
-            free.saturating_mul(stat.f_frsize),
-            stat.f_blocks.saturating_mul(stat.f_frsize),
-        ))
+        Ok((free.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
     }
 
     /// Whether locks on this file system are known to exclude: on a local one they are, over a
@@ -282,7 +269,5 @@ pub(crate) fn size_of(stat: &Stat) -> u64 {
 /// The bytes that a file takes on disk, as `du` counts them.
 pub(crate) fn disk_bytes(stat: &Stat) -> u64 {
     // `st_blocks` counts units of 512 bytes whatever the block size (POSIX `sys/stat.h`, Linux).
-    u64::try_from(stat.st_blocks)
-        .unwrap_or(0)
-        .saturating_mul(512)
+    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
 }

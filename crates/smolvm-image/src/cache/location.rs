@@ -13,9 +13,7 @@ pub(crate) fn resolve(cache_dir: Option<&Path>) -> Result<PathBuf, ImageError> {
 }
 
 fn expand(path: &Path) -> Result<PathBuf, ImageError> {
-    let unknown = || ImageError::Home {
-        path: path.to_owned(),
-    };
+    let unknown = || ImageError::Home { path: path.to_owned() };
     let mut components = path.components();
     let Some(Component::Normal(first)) = components.next() else {
         return Ok(path.to_owned());
@@ -26,10 +24,7 @@ fn expand(path: &Path) -> Result<PathBuf, ImageError> {
     let home = if user.is_empty() {
         home::home_dir().filter(|home| home.is_absolute())
     } else {
-        nix::unistd::User::from_name(user)
-            .ok()
-            .flatten()
-            .map(|user| user.dir)
+        nix::unistd::User::from_name(user).ok().flatten().map(|user| user.dir)
     };
     Ok(home.ok_or_else(unknown)?.join(components.as_path()))
 }
@@ -42,10 +37,7 @@ mod tests {
     #[test]
     fn blank_is_the_default() {
         let default = resolve(None).unwrap();
-        assert!(
-            default.is_absolute() && default.ends_with(".smolvm/images"),
-            "{default:?}"
-        );
+        assert!(default.is_absolute() && default.ends_with(".smolvm/images"), "{default:?}");
         assert_eq!(resolve(Some(Path::new(""))).unwrap(), default);
         assert_eq!(resolve(Some(Path::new("  "))).unwrap(), default);
     }
@@ -56,15 +48,9 @@ mod tests {
         let home = home::home_dir().unwrap();
         assert_eq!(resolve(Some(Path::new("~"))).unwrap(), home);
         assert_eq!(resolve(Some(Path::new("~/a/b"))).unwrap(), home.join("a/b"));
-        assert_eq!(
-            resolve(Some(Path::new("~root/x"))).unwrap(),
-            Path::new("/root/x")
-        );
+        assert_eq!(resolve(Some(Path::new("~root/x"))).unwrap(), Path::new("/root/x"));
         let error = resolve(Some(Path::new("~no-such-user/x"))).unwrap_err();
         assert!(error.to_string().contains("~no-such-user/x"), "{error}");
-        assert_eq!(
-            resolve(Some(Path::new("/a/~b"))).unwrap(),
-            Path::new("/a/~b")
-        );
+        assert_eq!(resolve(Some(Path::new("/a/~b"))).unwrap(), Path::new("/a/~b"));
     }
 }

@@ -27,7 +27,7 @@ mod store;
 mod usage;
 mod verify;
 
-pub(crate) use dir::Dir;
+pub(crate) use dir::{Dir, Inode};
 pub(crate) use location::resolve;
 pub(crate) use lock::{Lock, acquire};
 pub(crate) use partial::{

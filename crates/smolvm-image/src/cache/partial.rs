@@ -45,9 +45,7 @@ impl Key {
     /// The key that a name in the directory of partial files begins with.
     pub(super) fn of_file(name: &str) -> Option<Self> {
         let key = name.split('.').next().unwrap_or(name);
-        let hex = key
-            .strip_prefix("sha256-")
-            .or_else(|| key.strip_prefix("url-"))?;
+        let hex = key.strip_prefix("sha256-").or_else(|| key.strip_prefix("url-"))?;
         hex.parse::<Digest>().ok().map(|_| Self(key.to_owned()))
     }
 }
@@ -129,14 +127,7 @@ impl<'a> Partial<'a> {
             .partial
             .create_new(&name, store.modes.working)
             .map_err(|error| ImageError::io(&store.partial.path_of(&name), "create", error))?;
-        Ok(Self {
-            store,
-            key,
-            base,
-            file,
-            length: 0,
-            note: None,
-        })
+        Ok(Self { store, key, base, file, length: 0, note: None })
     }
 
     /// Opens a file to continue in it; `None` where others may be writing to it.
@@ -216,9 +207,7 @@ impl<'a> Partial<'a> {
             .unlink(&name)
             .map_err(|error| ImageError::io(&self.store.partial.path_of(&name), "remove", error))?;
         self.note = None;
-        self.file
-            .set_len(0)
-            .map_err(|error| ImageError::io(&self.path(), "truncate", error))?;
+        self.file.set_len(0).map_err(|error| ImageError::io(&self.path(), "truncate", error))?;
         self.length = 0;
         Ok(())
     }
@@ -250,9 +239,7 @@ impl<'a> Partial<'a> {
         rustix::fs::fchmod(&self.file, self.store.modes.published)
             .map_err(|error| failed("set the mode of", error.into()))?;
         if sync {
-            self.file
-                .sync_all()
-                .map_err(|error| failed("sync", error))?;
+            self.file.sync_all().map_err(|error| failed("sync", error))?;
         }
         if let Some(note) = &self.note {
             write_note(self.store, &self.key.note_name(), note)?;
@@ -265,12 +252,7 @@ impl<'a> Partial<'a> {
         let stat =
             rustix::fs::fstat(&self.file).map_err(|error| failed("look at", error.into()))?;
         let inode = Inode::of(&stat);
-        let verified = Verified {
-            file: self.file,
-            inode,
-            digest,
-            size: dir::size_of(&stat),
-        };
+        let verified = Verified { file: self.file, inode, digest, size: dir::size_of(&stat) };
         Ok(Held::keep(verified, self.note))
     }
 }
@@ -332,9 +314,7 @@ pub(crate) fn parked(
     };
     let right = match pin {
         Some(pin) => pin == verified.digest,
-        None => note
-            .as_ref()
-            .is_some_and(|note| note.total == Some(verified.size)),
+        None => note.as_ref().is_some_and(|note| note.total == Some(verified.size)),
     };
     let still_there = stands_under(&store.partial, key.as_str(), verified.inode);
     if !right && still_there {
@@ -345,7 +325,7 @@ pub(crate) fn parked(
 
 /// Whether this very file lies under a name.
 pub(crate) fn stands_under(dir: &Dir, name: &str, inode: Inode) -> bool {
-    matches!(dir.stat(name), Ok(Some(stat)) if Inode::of(&stat) == inode)
+    dir.inode_of(name) == Some(inode)
 }
 
 /// Removes the file that waits under a key. The caller holds the lock of the key.
@@ -386,11 +366,7 @@ pub(crate) fn has_leavings(
     let Some(partial) = partial else {
         return Ok(false);
     };
-    let found: Vec<Key> = partial
-        .names()?
-        .iter()
-        .filter_map(|name| Key::of_file(name))
-        .collect();
+    let found: Vec<Key> = partial.names()?.iter().filter_map(|name| Key::of_file(name)).collect();
     Ok(keys.any(|key| found.contains(&key)))
 }
 

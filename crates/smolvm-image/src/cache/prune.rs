@@ -27,15 +27,8 @@ pub(crate) fn remove(
     let _lock = store.lock_image(name, cancel)?;
     let path = store.root.path_of(name);
     let failed = |action, error: io::Error| ImageError::io(&path, action, error);
-    let Some(stat) = store
-        .root
-        .stat(name)
-        .map_err(|error| failed("look at", error))?
-    else {
-        return Ok(Removed {
-            existed: false,
-            freed_bytes: 0,
-        });
+    let Some(stat) = store.root.stat(name).map_err(|error| failed("look at", error))? else {
+        return Ok(Removed { existed: false, freed_bytes: 0 });
     };
     let mut ledger = Ledger::default();
     let freed_bytes = if dir::is_directory(&stat) {
@@ -44,16 +37,10 @@ pub(crate) fn remove(
         bytes
     } else {
         let bytes = ledger.free(&store.root, name);
-        store
-            .root
-            .unlink(name)
-            .map_err(|error| failed("remove", error))?;
+        store.root.unlink(name).map_err(|error| failed("remove", error))?;
         bytes
     };
-    Ok(Removed {
-        existed: true,
-        freed_bytes,
-    })
+    Ok(Removed { existed: true, freed_bytes })
 }
 
 /// Removes, or with `dry_run` only lists, partial and temporary files that nobody is at work on
@@ -63,12 +50,7 @@ pub(crate) fn prune(
     is_registered: impl Fn(&str) -> bool,
     dry_run: bool,
 ) -> Result<Pruned, ImageError> {
-    let mut prune = Prune {
-        store,
-        dry_run,
-        ledger: Ledger::default(),
-        pruned: Pruned::default(),
-    };
+    let mut prune = Prune { store, dry_run, ledger: Ledger::default(), pruned: Pruned::default() };
     for name in store.partial.names()? {
         prune.partial_file(&name)?;
     }
@@ -110,15 +92,7 @@ impl Prune<'_> {
             return Ok(());
         }
         let bytes = name == key.as_str() || name.strip_suffix(".part").is_some();
-        self.file(
-            partial,
-            name,
-            if bytes {
-                Leaving::Partial
-            } else {
-                Leaving::Temporary
-            },
-        )
+        self.file(partial, name, if bytes { Leaving::Partial } else { Leaving::Temporary })
     }
 
     /// Only what a record shows to be an image of ours: other directories are somebody else's.
@@ -165,11 +139,7 @@ impl Prune<'_> {
     }
 
     fn add(&mut self, dir: &Dir, name: &str, what: Leaving, freed_bytes: u64) {
-        self.pruned.items.push(PrunedItem {
-            path: dir.path_of(name),
-            what,
-            freed_bytes,
-        });
+        self.pruned.items.push(PrunedItem { path: dir.path_of(name), what, freed_bytes });
         self.pruned.freed_bytes += freed_bytes;
     }
 }
@@ -180,7 +150,5 @@ fn is_abandoned(dir: &Dir, name: &str) -> bool {
     };
     let modified =
         SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-    SystemTime::now()
-        .duration_since(modified)
-        .is_ok_and(|age| age > ABANDONED)
+    SystemTime::now().duration_since(modified).is_ok_and(|age| age > ABANDONED)
 }

@@ -64,10 +64,7 @@ pub(crate) fn publish(
             .map_err(|error| ImageError::io(&path, "write", error))?;
     }
     if sync {
-        store
-            .root
-            .sync()
-            .map_err(|error| ImageError::io(store.root.path(), "sync", error))?;
+        store.root.sync().map_err(|error| ImageError::io(store.root.path(), "sync", error))?;
     }
     Ok(true)
 }
@@ -82,23 +79,14 @@ fn put_in_place(
     cancel: &CancelToken,
 ) -> Result<bool, ImageError> {
     let key = Key::of(asset);
-    let _key_lock = lock::acquire(
-        &store.locks,
-        key.as_str(),
-        store.modes.working,
-        cancel,
-        |_| {},
-    )?;
+    let _key_lock = lock::acquire(&store.locks, key.as_str(), store.modes.working, cancel, |_| {})?;
     if !stands_under(&store.partial, key.as_str(), held.verified.inode) {
         return Ok(false);
     }
     let path = dir.path_of(&asset.file_name);
     let failed = |action, error: io::Error| ImageError::io(&path, action, error);
     if sync {
-        held.verified
-            .file
-            .sync_all()
-            .map_err(|error| failed("sync", error))?;
+        held.verified.file.sync_all().map_err(|error| failed("sync", error))?;
     }
     // A rename cannot replace a directory, which can only be damage under this name.
     if matches!(dir.stat(&asset.file_name), Ok(Some(stat)) if super::dir::is_directory(&stat)) {

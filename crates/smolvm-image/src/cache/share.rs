@@ -30,11 +30,7 @@ pub(crate) fn find_shared(
         let Some(record) = Record::read(&dir) else {
             continue;
         };
-        for asset in record
-            .assets
-            .values()
-            .filter(|asset| asset.sha256 == digest)
-        {
+        for asset in record.assets.values().filter(|asset| asset.sha256 == digest) {
             if let Some(held) = take_over(store, key, digest, &dir, &asset.file, cancel)? {
                 return Ok(Some((image.to_string(), held)));
             }

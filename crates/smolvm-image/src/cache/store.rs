@@ -33,28 +33,18 @@ pub(crate) struct Modes {
 }
 
 impl Modes {
-    const PRIVATE: Self = Self {
-        dir: Mode::RWXU,
-        working: Mode::RUSR.union(Mode::WUSR),
-        published: Mode::RUSR,
-    };
+    const PRIVATE: Self =
+        Self { dir: Mode::RWXU, working: Mode::RUSR.union(Mode::WUSR), published: Mode::RUSR };
     /// In a directory that its owner made setgid and group-writable, to share it.
     const GROUP: Self = Self {
         dir: Mode::SGID.union(Mode::RWXU).union(Mode::RWXG),
-        working: Mode::RUSR
-            .union(Mode::WUSR)
-            .union(Mode::RGRP)
-            .union(Mode::WGRP),
+        working: Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).union(Mode::WGRP),
         published: Mode::RUSR.union(Mode::RGRP),
     };
 
     /// The modes that fit the directory that the cache lies in.
     fn of(root: Mode) -> Self {
-        if root.contains(Mode::SGID | Mode::WGRP) {
-            Self::GROUP
-        } else {
-            Self::PRIVATE
-        }
+        if root.contains(Mode::SGID | Mode::WGRP) { Self::GROUP } else { Self::PRIVATE }
     }
 }
 
@@ -79,9 +69,7 @@ impl Store {
             .map_err(|error| ImageError::io(path, "create the directory", error))?;
         let root = Dir::open_root(path)
             .map_err(|error| ImageError::io(path, "open the directory", error))?;
-        let stat = root
-            .own_stat()
-            .map_err(|error| ImageError::io(path, "look at", error))?;
+        let stat = root.own_stat().map_err(|error| ImageError::io(path, "look at", error))?;
         let mode = Mode::from_raw_mode(stat.st_mode);
         warn_if_open_to_others(path, mode);
         let modes = Modes::of(mode);
@@ -90,13 +78,7 @@ impl Store {
         let partial = state.ensure_dir(PARTIAL, modes.dir)?;
         let locks = state.ensure_dir("locks", modes.dir)?;
         let locks_exclude = locks.locks_exclude();
-        Ok(Self {
-            root,
-            partial,
-            locks,
-            modes,
-            locks_exclude,
-        })
+        Ok(Self { root, partial, locks, modes, locks_exclude })
     }
 
     /// The directory of an image, made where there is none.
@@ -106,13 +88,7 @@ impl Store {
 
     /// Waits for the lock under which the directory of an image may change.
     pub(crate) fn lock_image(&self, name: &str, cancel: &CancelToken) -> Result<Lock, ImageError> {
-        lock::acquire(
-            &self.locks,
-            &format!("image-{name}"),
-            self.modes.working,
-            cancel,
-            |_| {},
-        )
+        lock::acquire(&self.locks, &format!("image-{name}"), self.modes.working, cancel, |_| {})
     }
 }
 
@@ -143,13 +119,8 @@ pub(crate) fn open_image(path: &Path, name: &str) -> Result<Option<Dir>, ImageEr
 
 /// The names of the images that the cache has a directory of, sorted.
 pub(crate) fn image_names(root: &Dir) -> Result<Vec<ImageName>, ImageError> {
-    let names = root
-        .names()?
-        .into_iter()
-        .filter_map(|name| name.parse::<ImageName>().ok());
-    Ok(names
-        .filter(|name| matches!(root.open_dir(name), Ok(Some(_))))
-        .collect())
+    let names = root.names()?.into_iter().filter_map(|name| name.parse::<ImageName>().ok());
+    Ok(names.filter(|name| matches!(root.open_dir(name), Ok(Some(_)))).collect())
 }
 
 /// Marks a new cache with its layout, and stays away from one with a later layout.
@@ -188,11 +159,7 @@ fn warn_if_open_to_others(path: &Path, mode: Mode) {
         return;
     }
     let warned = WARNED.get_or_init(Mutex::default);
-    if warned
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(path.to_owned())
-    {
+    if warned.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned()) {
         log::warn!(
             "others can write to the cache directory {}: they can replace what is in it. Make it private (chmod go-w), or share it with a group on purpose (chmod g+ws)",
             path.display()

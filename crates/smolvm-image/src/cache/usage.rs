@@ -34,15 +34,8 @@ impl Ledger {
             return 0;
         };
         // A directory has a link for each directory in it; it goes as a whole.
-        let links = if dir::is_directory(&stat) {
-            1
-        } else {
-            stat.st_nlink
-        };
-        let file = self
-            .files
-            .entry(Inode::of(&stat))
-            .or_insert((links, dir::disk_bytes(&stat)));
+        let links = if dir::is_directory(&stat) { 1 } else { stat.st_nlink };
+        let file = self.files.entry(Inode::of(&stat)).or_insert((links, dir::disk_bytes(&stat)));
         file.0 = file.0.saturating_sub(1);
         if file.0 == 0 { file.1 } else { 0 }
     }
@@ -53,11 +46,8 @@ impl Ledger {
         if let Some(dir) = parent.open_dir(name)? {
             for entry in dir.names()? {
                 let is_dir = matches!(dir.stat(&entry), Ok(Some(stat)) if dir::is_directory(&stat));
-                bytes += if is_dir {
-                    self.free_tree(&dir, &entry)?
-                } else {
-                    self.free(&dir, &entry)
-                };
+                bytes +=
+                    if is_dir { self.free_tree(&dir, &entry)? } else { self.free(&dir, &entry) };
             }
         }
         Ok(bytes)

@@ -62,9 +62,7 @@ pub(crate) fn presence(dir: &Dir, asset: &Asset, record: Option<&AssetRecord>) -
         Presence::Damaged("it is empty".to_owned())
     } else if !dir.is_readable(&asset.file_name) {
         Presence::Damaged("it cannot be read".to_owned())
-    } else if let Some(recorded) = current
-        .map(|record| record.size)
-        .filter(|&other| other != size)
+    } else if let Some(recorded) = current.map(|record| record.size).filter(|&other| other != size)
     {
         Presence::Damaged(format!("it has {size} bytes, {recorded} are recorded"))
     } else if record.is_some() && current.is_none() {
@@ -102,17 +100,13 @@ pub(crate) fn check(
         Ok(verified) => verified,
         Err(error) => return Ok(Finding::Damaged(format!("it cannot be read: {error}"))),
     };
-    let expected = asset.digest.or_else(|| {
-        record
-            .filter(|r| r.is_of(asset))
-            .map(|record| record.sha256)
-    });
+    let expected =
+        asset.digest.or_else(|| record.filter(|r| r.is_of(asset)).map(|record| record.sha256));
     Ok(match expected {
         Some(expected) if expected == verified.digest => Finding::Good(verified),
-        Some(expected) => Finding::Damaged(format!(
-            "its SHA-256 digest is {}, not {expected}",
-            verified.digest
-        )),
+        Some(expected) => {
+            Finding::Damaged(format!("its SHA-256 digest is {}, not {expected}", verified.digest))
+        }
         None => match sniff::not_an_image(&head(&verified.file)) {
             Some(content) => Finding::Damaged(format!("it is {content}, not an image")),
             None => Finding::Good(verified),
@@ -136,12 +130,7 @@ pub(crate) fn examine(
         Ok(None) => return Err(ImageError::Cancelled),
         Err(error) => return Ok(Err(error)),
     };
-    Ok(Ok(Verified {
-        file,
-        inode: Inode::of(&stat),
-        digest: hasher.into(),
-        size,
-    }))
+    Ok(Ok(Verified { file, inode: Inode::of(&stat), digest: hasher.into(), size }))
 }
 
 /// Feeds the first `length` bytes of a file (or all it has) to a hasher, wherever its cursor
@@ -159,9 +148,7 @@ pub(crate) fn hash_prefix(
             return Ok(None);
         }
         let space = buffer.space();
-        let most = usize::try_from(length - offset)
-            .unwrap_or(usize::MAX)
-            .min(space.len());
+        let most = usize::try_from(length - offset).unwrap_or(usize::MAX).min(space.len());
         match file.read_at(&mut space[..most], offset) {
             Ok(0) => break,
             Ok(count) => {

@@ -67,21 +67,16 @@ impl Framing {
             _ => return Err(HeadError::TransferCoding(codings.join(", "))),
         }
         let mut lengths = headers.get_all("Content-Length");
-        Ok(
-            match (lengths.next().and_then(parse_length), lengths.next()) {
-                (Some(length), None) => Self::Length(length),
-                _ => Self::UntilClose,
-            },
-        )
+        Ok(match (lengths.next().and_then(parse_length), lengths.next()) {
+            (Some(length), None) => Self::Length(length),
+            _ => Self::UntilClose,
+        })
     }
 }
 
 /// Digits and nothing else: `u64::from_str` would take a plus sign too.
 fn parse_length(text: &str) -> Option<u64> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())
-        .flatten()
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 impl Body {
@@ -95,10 +90,7 @@ impl Body {
             .map_err(|error| HttpError::from_head(url, error))?;
         let body = Self {
             stream,
-            buffered: Buffered {
-                bytes: head.leftover,
-                taken: 0,
-            },
+            buffered: Buffered { bytes: head.leftover, taken: 0 },
             framing,
             chunks: Chunked::new(),
             received: 0,
@@ -144,13 +136,9 @@ impl Body {
             if self.buffered.rest().is_empty() && self.refill()? == 0 {
                 return Err(self.closed_early());
             }
-            let used = self
-                .chunks
-                .read_framing(self.buffered.rest())
-                .map_err(|source| HttpError::Chunk {
-                    url: Redacted(&self.url).to_string(),
-                    source,
-                })?;
+            let used = self.chunks.read_framing(self.buffered.rest()).map_err(|source| {
+                HttpError::Chunk { url: Redacted(&self.url).to_string(), source }
+            })?;
             self.buffered.taken += used;
         }
         Ok(0)
@@ -158,9 +146,7 @@ impl Body {
 
     /// Reads into `buffer`, but not more than `left` bytes, which have to come.
     fn read_part(&mut self, buffer: &mut [u8], left: u64) -> Result<usize, HttpError> {
-        let size = usize::try_from(left)
-            .unwrap_or(usize::MAX)
-            .min(buffer.len());
+        let size = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         match self.pull(&mut buffer[..size])? {
             0 => Err(self.closed_early()),
             read => Ok(read),
@@ -200,11 +186,7 @@ impl Body {
             Framing::Chunked | Framing::UntilClose => None,
         };
         let url = Redacted(&self.url).to_string();
-        HttpError::ClosedEarly {
-            url,
-            received: self.received,
-            expected,
-        }
+        HttpError::ClosedEarly { url, received: self.received, expected }
     }
 }
 

@@ -40,13 +40,7 @@ pub(crate) enum ChunkError {
 impl Chunked {
     /// At the start of a body.
     pub(super) fn new() -> Self {
-        Self {
-            state: State::Size {
-                value: 0,
-                digits: false,
-            },
-            line: 0,
-        }
+        Self { state: State::Size { value: 0, digits: false }, line: 0 }
     }
 
     /// Whether the last chunk was seen.
@@ -67,9 +61,7 @@ impl Chunked {
         if let State::Data { left } = &mut self.state {
             *left = left.saturating_sub(count);
             if *left == 0 {
-                self.state = State::AfterData {
-                    carriage_return: false,
-                };
+                self.state = State::AfterData { carriage_return: false };
             }
         }
     }
@@ -90,11 +82,7 @@ impl Chunked {
 
     fn after_data(&mut self, carriage_return: bool, byte: u8) -> Result<(), ChunkError> {
         match byte {
-            b'\r' if !carriage_return => {
-                self.state = State::AfterData {
-                    carriage_return: true,
-                }
-            }
+            b'\r' if !carriage_return => self.state = State::AfterData { carriage_return: true },
             // A bare line feed ends a line too (RFC 9112 section 2.2).
             b'\n' => *self = Self::new(),
             _ => return Err(ChunkError::Overrun),
@@ -106,10 +94,7 @@ impl Chunked {
         self.lengthen_line()?;
         if let Some(digit) = char::from(byte).to_digit(16) {
             let value = value.checked_mul(16).ok_or(ChunkError::Size)? | u64::from(digit);
-            self.state = State::Size {
-                value,
-                digits: true,
-            };
+            self.state = State::Size { value, digits: true };
             return Ok(());
         }
         match byte {
@@ -130,11 +115,7 @@ impl Chunked {
 
     fn lengthen_line(&mut self) -> Result<(), ChunkError> {
         self.line += 1;
-        if self.line > MAX_LINE {
-            Err(ChunkError::LongLine)
-        } else {
-            Ok(())
-        }
+        if self.line > MAX_LINE { Err(ChunkError::LongLine) } else { Ok(()) }
     }
 }
 
@@ -174,11 +155,7 @@ mod tests {
     fn bodies_are_decoded() {
         for (text, data, done) in [
             ("3\r\nabc\r\n0\r\n\r\n", "abc", true),
-            (
-                "00A \r\n0123456789\r\n0;x=y\r\nTrailer: t\r\n\r\n",
-                "0123456789",
-                true,
-            ),
+            ("00A \r\n0123456789\r\n0;x=y\r\nTrailer: t\r\n\r\n", "0123456789", true),
             ("1;name=\"v\"\r\na\r\n1\nb\n0\n", "ab", true),
             ("3\r\nabc\r\n0\r", "abc", false),
             ("5\r\nabc", "abc", false),
@@ -204,10 +181,7 @@ mod tests {
         ] {
             assert_eq!(decode_text(text), Err(error), "{text:?}");
         }
-        assert_eq!(
-            decode_text("ffffffffffffffff\r\nabc"),
-            Ok(("abc".to_owned(), false))
-        );
+        assert_eq!(decode_text("ffffffffffffffff\r\nabc"), Ok(("abc".to_owned(), false)));
     }
 
     proptest! {

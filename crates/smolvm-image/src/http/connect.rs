@@ -33,9 +33,7 @@ impl Connector {
         proxy: Option<&Proxy>,
         cancel: &CancelToken,
     ) -> Result<Stream, HttpError> {
-        let unsupported = || HttpError::Unsupported {
-            url: Redacted(url).to_string(),
-        };
+        let unsupported = || HttpError::Unsupported { url: Redacted(url).to_string() };
         let host = url.host().ok_or_else(unsupported)?;
         let port = url.port_or_known_default().ok_or_else(unsupported)?;
         let stream = match proxy {
@@ -49,11 +47,7 @@ impl Connector {
                 }
             }
         };
-        if url.scheme() == "https" {
-            self.tls.secure(stream, &host, url)
-        } else {
-            Ok(stream)
-        }
+        if url.scheme() == "https" { self.tls.secure(stream, &host, url) } else { Ok(stream) }
     }
 
     fn open(
@@ -65,9 +59,7 @@ impl Connector {
     ) -> Result<Stream, HttpError> {
         let socket = dial(host, port, self.connect, cancel)?;
         let wire = Wire::new(socket, self.stall, cancel);
-        Ok(Stream::Plain(
-            wire.map_err(|error| HttpError::from_io(url, error))?,
-        ))
+        Ok(Stream::Plain(wire.map_err(|error| HttpError::from_io(url, error))?))
     }
 
     fn open_proxy(
@@ -76,17 +68,11 @@ impl Connector {
         proxy: &Proxy,
         cancel: &CancelToken,
     ) -> Result<Stream, HttpError> {
-        let unsupported = || HttpError::Unsupported {
-            url: proxy.to_string(),
-        };
+        let unsupported = || HttpError::Unsupported { url: proxy.to_string() };
         let host = proxy.host().ok_or_else(unsupported)?;
         let port = proxy.port().ok_or_else(unsupported)?;
         let stream = self.open(url, &host, port, cancel)?;
-        if proxy.is_secure() {
-            self.tls.secure(stream, &host, url)
-        } else {
-            Ok(stream)
-        }
+        if proxy.is_secure() { self.tls.secure(stream, &host, url) } else { Ok(stream) }
     }
 }
 
@@ -107,10 +93,7 @@ pub(super) fn exchange(stream: &mut Stream, request: &[u8], url: &Url) -> Result
         Some(host) => tls::from_io(&host, url, error),
         None => HttpError::from_io(url, error),
     };
-    stream
-        .write_all(request)
-        .and_then(|()| stream.flush())
-        .map_err(failed)?;
+    stream.write_all(request).and_then(|()| stream.flush()).map_err(failed)?;
     let head = read_head(stream).map_err(|error| match error {
         HeadError::Read(error) => failed(error),
         malformed => HttpError::from_head(url, malformed),

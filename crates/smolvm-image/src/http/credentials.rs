@@ -48,17 +48,10 @@ impl Credentials {
     /// As [`from_env`](Self::from_env), with `var` and `home` in place of the environment.
     pub(crate) fn from_vars(var: impl Fn(&str) -> Option<String>, home: Option<PathBuf>) -> Self {
         let var = |name| var(name).filter(|value| !value.trim().is_empty());
-        let netrc_file = var("NETRC")
-            .map(PathBuf::from)
-            .or_else(|| home.map(|home| home.join(".netrc")));
-        let tokens = var(BEARER_TOKENS)
-            .map(|list| parse_tokens(&list))
-            .unwrap_or_default();
-        Self {
-            tokens,
-            netrc_file,
-            netrc: OnceLock::new(),
-        }
+        let netrc_file =
+            var("NETRC").map(PathBuf::from).or_else(|| home.map(|home| home.join(".netrc")));
+        let tokens = var(BEARER_TOKENS).map(|list| parse_tokens(&list)).unwrap_or_default();
+        Self { tokens, netrc_file, netrc: OnceLock::new() }
     }
 
     /// The value of `Authorization` for a request of `url`, if there is one.
@@ -70,21 +63,16 @@ impl Credentials {
             return Some(format!("Bearer {}", fitting.token));
         }
         let host = url.host_str()?;
-        let netrc = self.netrc.get_or_init(|| {
-            self.netrc_file
-                .as_deref()
-                .map_or_else(Netrc::default, read_netrc)
-        });
-        netrc
-            .find(host)
-            .map(|(login, password)| basic(login.as_bytes(), password.as_bytes()))
+        let netrc = self
+            .netrc
+            .get_or_init(|| self.netrc_file.as_deref().map_or_else(Netrc::default, read_netrc));
+        netrc.find(host).map(|(login, password)| basic(login.as_bytes(), password.as_bytes()))
     }
 }
 
 impl BearerToken {
     fn fits(&self, url: &Url) -> bool {
-        url.host_str()
-            .is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
+        url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(&self.host))
             && (self.port.is_none() || self.port == url.port_or_known_default())
     }
 }
@@ -131,10 +119,7 @@ fn read_netrc(path: &Path) -> Netrc {
     };
     let mode = fs_err::metadata(path).map_or(0, |found| found.permissions().mode());
     if mode & 0o077 != 0 {
-        log::warn!(
-            "{} has passwords in it and others may read it; chmod 600 it",
-            path.display()
-        );
+        log::warn!("{} has passwords in it and others may read it; chmod 600 it", path.display());
     }
     Netrc::parse(&String::from_utf8_lossy(&bytes))
 }
@@ -169,10 +154,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         fs_err::write(home.path().join(".netrc"), netrc).unwrap();
         let var = |name: &str| (name == BEARER_TOKENS).then(|| tokens.to_owned());
-        (
-            Credentials::from_vars(var, Some(home.path().to_owned())),
-            home,
-        )
+        (Credentials::from_vars(var, Some(home.path().to_owned())), home)
     }
 
     /// Behaviour 23: `.netrc` and bearer tokens are honoured, the URL's own user first.
@@ -197,12 +179,7 @@ mod tests {
             assert_eq!(found.as_deref(), value, "{url}");
         }
         let shown = format!("{credentials:?}");
-        assert!(
-            !["abc", "def", "pw"]
-                .iter()
-                .any(|secret| shown.contains(secret)),
-            "{shown}"
-        );
+        assert!(!["abc", "def", "pw"].iter().any(|secret| shown.contains(secret)), "{shown}");
     }
 
     #[test]

@@ -27,11 +27,7 @@ pub(crate) enum DialError {
     LookUp { host: String, source: io::Error },
     /// None of its addresses takes a connection.
     #[error("cannot connect to {host}:{port}")]
-    Connect {
-        host: String,
-        port: u16,
-        source: io::Error,
-    },
+    Connect { host: String, port: u16, source: io::Error },
 }
 
 impl DialError {
@@ -73,21 +69,17 @@ pub(super) fn dial(
     match connect_any(alternate(addresses), limit, cancel) {
         Ok(socket) => Ok(socket),
         Err(None) => Err(HttpError::Cancelled),
-        Err(Some(source)) => Err(DialError::Connect {
-            host: host.to_string(),
-            port,
-            source,
+        Err(Some(source)) => {
+            Err(DialError::Connect { host: host.to_string(), port, source }.into())
         }
-        .into()),
     }
 }
 
 /// Addresses of both families in turn, beginning with the preferred one (RFC 8305 section 4).
 fn alternate(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (mut preferred, mut other): (VecDeque<_>, VecDeque<_>) = addresses
-        .into_iter()
-        .partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut preferred, mut other): (VecDeque<_>, VecDeque<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
     let mut order = VecDeque::new();
     while !(preferred.is_empty() && other.is_empty()) {
         order.extend(preferred.pop_front());
@@ -104,11 +96,7 @@ struct Attempt {
 
 impl Attempt {
     fn start(address: SocketAddr, limit: Duration) -> io::Result<Self> {
-        let family = if address.is_ipv6() {
-            AddressFamily::INET6
-        } else {
-            AddressFamily::INET
-        };
+        let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
         let socket = rustix::net::socket_with(
             family,
             SocketType::STREAM,
@@ -116,10 +104,7 @@ impl Attempt {
             Some(ipproto::TCP),
         )?;
         match rustix::net::connect(&socket, &address) {
-            Ok(()) | Err(Errno::INPROGRESS) => Ok(Self {
-                socket,
-                until: Instant::now() + limit,
-            }),
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(Self { socket, until: Instant::now() + limit }),
             Err(error) => Err(error.into()),
         }
     }
@@ -177,22 +162,14 @@ fn ready(running: &[Attempt]) -> io::Result<Vec<usize>> {
     if running.is_empty() {
         return Ok(Vec::new());
     }
-    let mut polled: Vec<_> = running
-        .iter()
-        .map(|attempt| PollFd::new(&attempt.socket, PollFlags::OUT))
-        .collect();
-    let slice = Timespec {
-        tv_sec: 0,
-        tv_nsec: POLL.subsec_nanos().into(),
-    };
+    let mut polled: Vec<_> =
+        running.iter().map(|attempt| PollFd::new(&attempt.socket, PollFlags::OUT)).collect();
+    let slice = Timespec { tv_sec: 0, tv_nsec: POLL.subsec_nanos().into() };
     match poll(&mut polled, Some(&slice)) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
-    let decided = polled
-        .iter()
-        .enumerate()
-        .filter(|(_, fd)| !fd.revents().is_empty());
+    let decided = polled.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty());
     Ok(decided.map(|(index, _)| index).collect())
 }
 
@@ -216,30 +193,20 @@ mod tests {
         let listener = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         rustix::net::bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         rustix::net::listen(&listener, 0).unwrap();
-        let address = rustix::net::getsockname(&listener)
-            .unwrap()
-            .try_into()
-            .unwrap();
+        let address = rustix::net::getsockname(&listener).unwrap().try_into().unwrap();
         let mut queued = Vec::new();
         loop {
             let attempt = Attempt::start(address, LIMIT).unwrap();
             let answered = ready(std::slice::from_ref(&attempt)).unwrap();
             queued.push(attempt.socket);
             if answered.is_empty() {
-                return Silent {
-                    _listener: listener,
-                    _queued: queued,
-                    address,
-                };
+                return Silent { _listener: listener, _queued: queued, address };
             }
         }
     }
 
     fn refusing() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
     }
 
     #[test]
@@ -281,19 +248,11 @@ mod tests {
         let address = silent.address;
         let dialing = thread::spawn(move || {
             let forever = Duration::from_hours(1);
-            dial(
-                &Host::Ipv4(Ipv4Addr::LOCALHOST),
-                address.port(),
-                forever,
-                &cancel,
-            )
+            dial(&Host::Ipv4(Ipv4Addr::LOCALHOST), address.port(), forever, &cancel)
         });
         thread::sleep(POLL);
         ender.cancel();
-        assert!(matches!(
-            dialing.join().unwrap().unwrap_err(),
-            HttpError::Cancelled
-        ));
+        assert!(matches!(dialing.join().unwrap().unwrap_err(), HttpError::Cancelled));
     }
 
     #[test]

@@ -39,11 +39,7 @@ pub(crate) enum HttpError {
     Broken { url: String, source: io::Error },
     /// The body ended before it was complete.
     #[error("{url}: the connection was closed after {received} bytes of {}", Announced(*.expected))]
-    ClosedEarly {
-        url: String,
-        received: u64,
-        expected: Option<u64>,
-    },
+    ClosedEarly { url: String, received: u64, expected: Option<u64> },
     /// The head of the response cannot be read.
     #[error("{url}: the server's answer cannot be read")]
     Head { url: String, source: HeadError },
@@ -92,10 +88,7 @@ impl HttpError {
 
     /// What is wrong with the head of the answer to the request of `url`.
     pub(super) fn from_head(url: &Url, source: HeadError) -> Self {
-        Self::Head {
-            url: Redacted(url).to_string(),
-            source,
-        }
+        Self::Head { url: Redacted(url).to_string(), source }
     }
 }
 

@@ -131,10 +131,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Head, HeadError> {
-        read_head(&mut Pieces {
-            bytes,
-            piece: usize::MAX,
-        })
+        read_head(&mut Pieces { bytes, piece: usize::MAX })
     }
 
     #[test]
@@ -168,27 +165,14 @@ mod tests {
 
     #[test]
     fn a_cut_off_head_may_be_retried_and_another_protocol_not() {
-        for bytes in [
-            "",
-            "HTTP/1.1 200 OK\r\nX: 1\r\n",
-            "HTTP/1.1 100 Continue\r\n\r\n",
-        ] {
+        for bytes in ["", "HTTP/1.1 200 OK\r\nX: 1\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
             let error = read(bytes.as_bytes()).unwrap_err();
-            assert!(
-                matches!(error, HeadError::ClosedEarly) && error.is_retryable(),
-                "{error:?}"
-            );
+            assert!(matches!(error, HeadError::ClosedEarly) && error.is_retryable(), "{error:?}");
         }
-        for bytes in [
-            "SSH-2.0-OpenSSH\r\n",
-            "HTTP/2 200\r\n\r\n",
-            "HTTP/1.1 200 OK\r\n: x\r\n\r\n",
-        ] {
+        for bytes in ["SSH-2.0-OpenSSH\r\n", "HTTP/2 200\r\n\r\n", "HTTP/1.1 200 OK\r\n: x\r\n\r\n"]
+        {
             let error = read(bytes.as_bytes()).unwrap_err();
-            assert!(
-                matches!(error, HeadError::NotHttp(_)) && !error.is_retryable(),
-                "{error:?}"
-            );
+            assert!(matches!(error, HeadError::NotHttp(_)) && !error.is_retryable(), "{error:?}");
         }
     }
 
@@ -196,24 +180,12 @@ mod tests {
     fn a_head_without_end_is_refused() {
         let long = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(MAX_BYTES));
         assert!(matches!(read(long.as_bytes()), Err(HeadError::TooLarge)));
-        let many = format!(
-            "HTTP/1.1 200 OK\r\n{}\r\n",
-            "X: 1\r\n".repeat(MAX_FIELDS + 1)
-        );
-        assert!(matches!(
-            read(many.as_bytes()),
-            Err(HeadError::TooManyFields)
-        ));
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: 1\r\n".repeat(MAX_FIELDS + 1));
+        assert!(matches!(read(many.as_bytes()), Err(HeadError::TooManyFields)));
         let just = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: 1\r\n".repeat(MAX_FIELDS));
-        assert_eq!(
-            read(just.as_bytes()).unwrap().headers.get_all("x").count(),
-            MAX_FIELDS
-        );
+        assert_eq!(read(just.as_bytes()).unwrap().headers.get_all("x").count(), MAX_FIELDS);
         let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(MAX_INTERIM + 1);
-        assert!(matches!(
-            read(interim.as_bytes()),
-            Err(HeadError::TooManyInterim)
-        ));
+        assert!(matches!(read(interim.as_bytes()), Err(HeadError::TooManyInterim)));
     }
 
     proptest! {

@@ -36,8 +36,6 @@ impl<'a> FromIterator<&'a httparse::Header<'a>> for Headers {
 /// Names only: values may be secrets (`Set-Cookie`, a pre-signed `Location`).
 impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.iter().map(|(name, _)| name))
-            .finish()
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }

@@ -114,23 +114,9 @@ impl ClientConfig {
 impl Client {
     /// A client that has not connected to anything or read any file yet.
     pub(crate) fn new(config: ClientConfig) -> Self {
-        let ClientConfig {
-            stall,
-            connect,
-            extra_ca_file,
-            proxies,
-            credentials,
-        } = config;
-        let connector = Connector {
-            stall,
-            connect,
-            tls: Tls::new(extra_ca_file),
-        };
-        Self {
-            connector,
-            proxies,
-            credentials,
-        }
+        let ClientConfig { stall, connect, extra_ca_file, proxies, credentials } = config;
+        let connector = Connector { stall, connect, tls: Tls::new(extra_ca_file) };
+        Self { connector, proxies, credentials }
     }
 
     /// Asks for `url`, following redirects (RFC 9110 section 15.4), and returns as soon as the
@@ -159,10 +145,7 @@ impl Client {
                 Some(next) => target = next,
             }
         }
-        Err(RedirectError::TooMany {
-            first: Redacted(url).to_string(),
-        }
-        .into())
+        Err(RedirectError::TooMany { first: Redacted(url).to_string() }.into())
     }
 
     fn get_once(
@@ -172,9 +155,7 @@ impl Client {
         cancel: &CancelToken,
     ) -> Result<Response, HttpError> {
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(HttpError::Unsupported {
-                url: Redacted(url).to_string(),
-            });
+            return Err(HttpError::Unsupported { url: Redacted(url).to_string() });
         }
         let proxy = self.proxies.choose(url)?;
         log::debug!(
@@ -192,12 +173,7 @@ impl Client {
             return Err(proxy.refused(Redacted(url).to_string(), head.status).into());
         }
         let (status, headers, body) = Body::new(head, stream, url)?;
-        Ok(Response {
-            url: url.clone(),
-            status,
-            headers,
-            body,
-        })
+        Ok(Response { url: url.clone(), status, headers, body })
     }
 }
 

@@ -28,10 +28,7 @@ impl Netrc {
             match keyword.as_str() {
                 "machine" => {
                     let machine = Some(words.value());
-                    entries.push(Entry {
-                        machine,
-                        ..Entry::default()
-                    });
+                    entries.push(Entry { machine, ..Entry::default() });
                 }
                 "default" => entries.push(Entry::default()),
                 "macdef" => words.skip_macro(),
@@ -57,10 +54,7 @@ impl Netrc {
     /// Login and password for a host: those of the first entry that fits.
     pub(super) fn find(&self, host: &str) -> Option<(&str, &str)> {
         let fits = |entry: &&Entry| {
-            entry
-                .machine
-                .as_deref()
-                .is_none_or(|machine| machine.eq_ignore_ascii_case(host))
+            entry.machine.as_deref().is_none_or(|machine| machine.eq_ignore_ascii_case(host))
         };
         let entry = self.0.iter().find(fits)?;
         let is_empty = entry.login.is_empty() && entry.password.is_empty();
@@ -137,13 +131,8 @@ impl Words<'_> {
 /// Hosts only.
 impl fmt::Debug for Netrc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let machines = self
-            .0
-            .iter()
-            .map(|entry| entry.machine.as_deref().unwrap_or("default"));
-        f.debug_map()
-            .entries(machines.map(|machine| (machine, "***")))
-            .finish()
+        let machines = self.0.iter().map(|entry| entry.machine.as_deref().unwrap_or("default"));
+        f.debug_map().entries(machines.map(|machine| (machine, "***"))).finish()
     }
 }
 
@@ -175,10 +164,7 @@ mod tests {
             assert_eq!(netrc.find(host), found, "{host}");
         }
         let shown = format!("{netrc:?}");
-        assert!(
-            !shown.contains("secret") && !shown.contains("guest"),
-            "{shown}"
-        );
+        assert!(!shown.contains("secret") && !shown.contains("guest"), "{shown}");
     }
 
     #[test]

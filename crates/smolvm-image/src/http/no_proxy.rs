@@ -33,9 +33,7 @@ impl NoProxy {
     /// Whether the server of `url` is on the list.
     pub(super) fn exempts(&self, url: &Url) -> bool {
         let Some(host) = url.host() else { return false };
-        self.0
-            .iter()
-            .any(|entry| entry.matches(&host, url.port_or_known_default()))
+        self.0.iter().any(|entry| entry.matches(&host, url.port_or_known_default()))
     }
 }
 
@@ -61,10 +59,7 @@ impl Entry {
         if let Some(address) = parse_address(host) {
             return Some(Self::Address(address, port));
         }
-        let domain = host
-            .trim_start_matches('*')
-            .trim_matches('.')
-            .to_ascii_lowercase();
+        let domain = host.trim_start_matches('*').trim_matches('.').to_ascii_lowercase();
         (!domain.is_empty()).then_some(Self::Domain(domain, port))
     }
 
@@ -93,17 +88,13 @@ impl Entry {
 
 /// An IP address, in brackets or without.
 fn parse_address(text: &str) -> Option<IpAddr> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'))
-        .unwrap_or(text);
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().ok()
 }
 
 /// Whether `host` is `domain` or ends in a dot and `domain`. Hosts of URLs are in lower case.
 fn is_below(host: &str, domain: &str) -> bool {
-    host.strip_suffix(domain)
-        .is_some_and(|front| front.is_empty() || front.ends_with('.'))
+    host.strip_suffix(domain).is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 
 #[cfg(test)]

@@ -32,16 +32,9 @@ pub(crate) enum ProxyError {
         "the variable {variable} names a {scheme} proxy, but only http and https ones are \
          supported; set it to one of those, or list the host in no_proxy"
     )]
-    Scheme {
-        variable: &'static str,
-        scheme: String,
-    },
+    Scheme { variable: &'static str, scheme: String },
     #[error("the proxy {proxy} refuses to reach {target} with status {status}{}", advice(*.status))]
-    Refused {
-        proxy: String,
-        target: String,
-        status: u16,
-    },
+    Refused { proxy: String, target: String, status: u16 },
 }
 
 impl Proxies {
@@ -82,11 +75,7 @@ impl Proxies {
 
     /// The proxy for a request of `url`, or `None` for the direct way.
     pub(super) fn choose(&self, url: &Url) -> Result<Option<&Proxy>, ProxyError> {
-        let setting = if url.scheme() == "https" {
-            &self.https
-        } else {
-            &self.http
-        };
+        let setting = if url.scheme() == "https" { &self.https } else { &self.http };
         match setting {
             Some(setting) if !self.no_proxy.exempts(url) => {
                 setting.as_ref().map(Some).map_err(Clone::clone)
@@ -107,10 +96,7 @@ impl Proxy {
         let url = url.map_err(malformed)?;
         match url.scheme() {
             "http" | "https" => Ok(Self(url)),
-            scheme => Err(ProxyError::Scheme {
-                variable,
-                scheme: scheme.to_owned(),
-            }),
+            scheme => Err(ProxyError::Scheme { variable, scheme: scheme.to_owned() }),
         }
     }
 
@@ -136,24 +122,14 @@ impl Proxy {
 
     /// The error that its answer `status` is.
     pub(super) fn refused(&self, target: String, status: u16) -> ProxyError {
-        ProxyError::Refused {
-            proxy: self.to_string(),
-            target,
-            status,
-        }
+        ProxyError::Refused { proxy: self.to_string(), target, status }
     }
 }
 
 impl ProxyError {
     /// Whether the proxy may answer otherwise the next time.
     pub(super) fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused {
-                status: 408 | 425 | 429 | 500..=599,
-                ..
-            }
-        )
+        matches!(self, Self::Refused { status: 408 | 425 | 429 | 500..=599, .. })
     }
 }
 
@@ -186,16 +162,12 @@ mod tests {
 
     fn proxies(vars: &[(&str, &str)]) -> Proxies {
         Proxies::from_vars(|name| {
-            vars.iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| (*value).to_owned())
+            vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
     }
 
     fn chosen(vars: &[(&str, &str)], url: &str) -> Result<Option<String>, ProxyError> {
-        let chosen = proxies(vars)
-            .choose(&url.parse().unwrap())?
-            .map(ToString::to_string);
+        let chosen = proxies(vars).choose(&url.parse().unwrap())?.map(ToString::to_string);
         Ok(chosen)
     }
 
@@ -218,18 +190,10 @@ mod tests {
             (&all[3..], "https://x/", Some("http://a/")),
             (&all[..], "http://direct/", None),
             (&all[5..], "http://x/", None),
-            (
-                &[("http_proxy", " "), ("HTTP_PROXY", "h")],
-                "http://x/",
-                Some("http://h/"),
-            ),
+            (&[("http_proxy", " "), ("HTTP_PROXY", "h")], "http://x/", Some("http://h/")),
             (&[("http_proxy", "h")], "https://x/", None),
         ] {
-            assert_eq!(
-                chosen(vars, url),
-                Ok(proxy.map(str::to_owned)),
-                "{vars:?} {url}"
-            );
+            assert_eq!(chosen(vars, url), Ok(proxy.map(str::to_owned)), "{vars:?} {url}");
         }
     }
 
@@ -245,29 +209,16 @@ mod tests {
     fn an_unusable_proxy_is_an_error_when_it_is_needed() {
         let socks = [("ALL_PROXY", "socks5h://u:p@h:1"), ("no_proxy", "direct")];
         let error = chosen(&socks, "http://x/").unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("ALL_PROXY names a socks5h proxy"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("ALL_PROXY names a socks5h proxy"), "{error}");
         assert_eq!(chosen(&socks, "http://direct/"), Ok(None));
-        let malformed = Err(ProxyError::Malformed {
-            variable: "https_proxy",
-        });
-        assert_eq!(
-            chosen(&[("https_proxy", "h:port")], "https://x/"),
-            malformed
-        );
+        let malformed = Err(ProxyError::Malformed { variable: "https_proxy" });
+        assert_eq!(chosen(&[("https_proxy", "h:port")], "https://x/"), malformed);
     }
 
     #[test]
     fn the_password_is_sent_but_not_shown() {
         let proxies = proxies(&[("http_proxy", "me:p%40ss@h:1")]);
-        let proxy = proxies
-            .choose(&"http://x/".parse().unwrap())
-            .unwrap()
-            .unwrap();
+        let proxy = proxies.choose(&"http://x/".parse().unwrap()).unwrap().unwrap();
         assert_eq!(proxy.authorization().unwrap(), "Basic bWU6cEBzcw==");
         assert_eq!(proxy.to_string(), "http://h:1/");
         assert!(!format!("{proxies:?}").contains("ss@"));

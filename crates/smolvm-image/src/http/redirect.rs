@@ -37,9 +37,7 @@ pub(super) fn next_url(
         return Ok(None);
     }
     let shown = || Redacted(from).to_string();
-    let mut to = from
-        .join(location)
-        .map_err(|_| RedirectError::Location { from: shown() })?;
+    let mut to = from.join(location).map_err(|_| RedirectError::Location { from: shown() })?;
     match (from.scheme(), to.scheme()) {
         ("https", "http") => {
             let to = Redacted(&to).to_string();
@@ -47,10 +45,7 @@ pub(super) fn next_url(
         }
         (_, "http" | "https") => {}
         (_, scheme) => {
-            return Err(RedirectError::Scheme {
-                from: shown(),
-                scheme: scheme.to_owned(),
-            });
+            return Err(RedirectError::Scheme { from: shown(), scheme: scheme.to_owned() });
         }
     }
     to.set_fragment(None);
@@ -79,10 +74,7 @@ mod tests {
     use super::*;
 
     fn headers(location: &str) -> Headers {
-        let field = httparse::Header {
-            name: "location",
-            value: location.as_bytes(),
-        };
+        let field = httparse::Header { name: "location", value: location.as_bytes() };
         [&field].into_iter().collect()
     }
 
@@ -107,11 +99,7 @@ mod tests {
             ("http://u:p@h/a", "http://h.evil/b", "http://h.evil/b"),
             ("http://u:p@h/a", "//other/b", "http://other/b"),
         ] {
-            assert_eq!(
-                next(from, 302, location),
-                Ok(Some(to.to_owned())),
-                "{from} {location}"
-            );
+            assert_eq!(next(from, 302, location), Ok(Some(to.to_owned())), "{from} {location}");
         }
     }
 
@@ -121,10 +109,7 @@ mod tests {
             assert_eq!(next("http://h/", status, "/x"), Ok(None), "{status}");
         }
         for status in [301, 302, 303, 307, 308] {
-            assert_eq!(
-                next("http://h/", status, "/x"),
-                Ok(Some("http://h/x".to_owned()))
-            );
+            assert_eq!(next("http://h/", status, "/x"), Ok(Some("http://h/x".to_owned())));
             let none = next_url(&"http://h/".parse().unwrap(), status, &Headers::default());
             assert_eq!(none, Ok(None));
         }
@@ -136,17 +121,11 @@ mod tests {
         let from = "https://u:p@h/a?sig=s";
         for location in ["file:///etc/passwd", "ftp://h/x", "data:,x", "javascript:x"] {
             let error = next(from, 301, location).unwrap_err();
-            assert!(
-                matches!(error, RedirectError::Scheme { .. }),
-                "{location}: {error}"
-            );
+            assert!(matches!(error, RedirectError::Scheme { .. }), "{location}: {error}");
         }
         let error = next(from, 301, "http://h/?sig=t").unwrap_err();
         assert!(matches!(error, RedirectError::Downgrade { .. }), "{error}");
-        assert!(
-            !error.to_string().contains("u:p") && !error.to_string().contains("=t"),
-            "{error}"
-        );
+        assert!(!error.to_string().contains("u:p") && !error.to_string().contains("=t"), "{error}");
         let error = next(from, 301, "http://[").unwrap_err();
         assert!(matches!(error, RedirectError::Location { .. }), "{error}");
     }

@@ -23,21 +23,14 @@ pub(super) fn get(
     let authority = &url[Position::BeforeHost..Position::AfterPort];
     let path = &url[Position::BeforePath..Position::AfterQuery];
     let mut request = match via {
-        Some(_) => Request(format!(
-            "GET {}://{authority}{path} HTTP/1.1\r\n",
-            url.scheme()
-        )),
+        Some(_) => Request(format!("GET {}://{authority}{path} HTTP/1.1\r\n", url.scheme())),
         None => Request(format!("GET {path} HTTP/1.1\r\n")),
     };
     request.field("Host", authority)?;
     for (name, value) in headers {
         request.field(name, value)?;
     }
-    let is_given = |name: &str| {
-        headers
-            .iter()
-            .any(|(given, _)| given.eq_ignore_ascii_case(name))
-    };
+    let is_given = |name: &str| headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
     for (name, value) in [("User-Agent", USER_AGENT), ("Accept", "*/*")] {
         if !is_given(name) {
             request.field(name, value)?;
@@ -66,9 +59,7 @@ impl Request {
     fn field(&mut self, name: &str, value: &str) -> Result<(), HttpError> {
         // A value that ends its line early would be read as more headers, or as a request.
         if value.chars().any(|c| c.is_ascii_control() && c != '\t') {
-            return Err(HttpError::HeaderValue {
-                name: name.to_owned(),
-            });
+            return Err(HttpError::HeaderValue { name: name.to_owned() });
         }
         self.0.extend([name, ": ", value, "\r\n"]);
         Ok(())
@@ -106,27 +97,15 @@ mod tests {
              Accept: */*\r\nAccept-Encoding: identity\r\nConnection: close\r\n\
              Authorization: Basic x\r\n\r\n"
         );
-        assert_eq!(
-            written("http://u:p@h:81/a b?c=d#f", &headers, Some("Basic x")),
-            expected
-        );
+        assert_eq!(written("http://u:p@h:81/a b?c=d#f", &headers, Some("Basic x")), expected);
     }
 
     #[test]
     fn the_callers_headers_stand_in_for_ours() {
-        let headers = [
-            ("accept", "text/x".to_owned()),
-            ("authorization", "Bearer y".to_owned()),
-        ];
+        let headers = [("accept", "text/x".to_owned()), ("authorization", "Bearer y".to_owned())];
         let text = written("https://[::1]:443", &headers, Some("Basic x"));
-        assert!(
-            text.starts_with("GET / HTTP/1.1\r\nHost: [::1]\r\naccept: text/x\r\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("authorization: Bearer y") && !text.contains("Basic"),
-            "{text}"
-        );
+        assert!(text.starts_with("GET / HTTP/1.1\r\nHost: [::1]\r\naccept: text/x\r\n"), "{text}");
+        assert!(text.contains("authorization: Bearer y") && !text.contains("Basic"), "{text}");
         assert!(!text.contains("*/*"), "{text}");
     }
 
@@ -135,10 +114,7 @@ mod tests {
         for value in ["a\r\nX: y", "a\nb", "a\0"] {
             let headers = [("If-Range", value.to_owned())];
             let refused = get(&"http://h/".parse().unwrap(), &headers, None, None);
-            assert!(
-                matches!(refused, Err(HttpError::HeaderValue { .. })),
-                "{value:?}"
-            );
+            assert!(matches!(refused, Err(HttpError::HeaderValue { .. })), "{value:?}");
         }
     }
 
@@ -146,26 +122,12 @@ mod tests {
     fn a_proxy_is_asked_in_its_own_forms() {
         let proxies = Proxies::from_vars(|_| Some("http://u:p@proxy:1".to_owned()));
         let url = "http://me:pw@h/x?y".parse().unwrap();
-        let Ok(Some(proxy)) = proxies.choose(&url) else {
-            panic!("no proxy")
-        };
+        let Ok(Some(proxy)) = proxies.choose(&url) else { panic!("no proxy") };
         let text = String::from_utf8(get(&url, &[], None, Some(proxy)).unwrap()).unwrap();
-        assert!(
-            text.starts_with("GET http://h/x?y HTTP/1.1\r\nHost: h\r\n"),
-            "{text}"
-        );
-        assert!(
-            text.ends_with("Proxy-Authorization: Basic dTpw\r\n\r\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("GET http://h/x?y HTTP/1.1\r\nHost: h\r\n"), "{text}");
+        assert!(text.ends_with("Proxy-Authorization: Basic dTpw\r\n\r\n"), "{text}");
         let text = String::from_utf8(connect("h:443", proxy).unwrap()).unwrap();
-        assert!(
-            text.starts_with("CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n"),
-            "{text}"
-        );
-        assert!(
-            text.ends_with("Proxy-Authorization: Basic dTpw\r\n\r\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n"), "{text}");
+        assert!(text.ends_with("Proxy-Authorization: Basic dTpw\r\n\r\n"), "{text}");
     }
 }

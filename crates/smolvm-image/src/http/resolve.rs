@@ -24,9 +24,7 @@ pub(super) fn resolve(
 ) -> Result<Vec<SocketAddr>, HttpError> {
     let name = host.to_owned();
     await_look_up(host, LOOK_UP, cancel, move || {
-        (name.as_str(), port)
-            .to_socket_addrs()
-            .map(Iterator::collect)
+        (name.as_str(), port).to_socket_addrs().map(Iterator::collect)
     })
 }
 
@@ -36,10 +34,7 @@ fn await_look_up(
     cancel: &CancelToken,
     look_up: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static,
 ) -> Result<Vec<SocketAddr>, HttpError> {
-    let failed = |source| DialError::LookUp {
-        host: host.to_owned(),
-        source,
-    };
+    let failed = |source| DialError::LookUp { host: host.to_owned(), source };
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::Builder::new()
         .name("name-look-up".to_owned())
@@ -80,11 +75,7 @@ mod tests {
     #[test]
     fn the_own_host_is_found() {
         let found = resolve("localhost", 80, &CancelToken::new()).unwrap();
-        assert!(
-            found
-                .iter()
-                .all(|address| address.ip().is_loopback() && address.port() == 80)
-        );
+        assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
     }
 
     #[test]
@@ -93,10 +84,7 @@ mod tests {
         let ender = cancel.clone();
         let waiting = thread::spawn(move || await_look_up("h", LOOK_UP, &cancel, never));
         ender.cancel();
-        assert!(matches!(
-            waiting.join().unwrap().unwrap_err(),
-            HttpError::Cancelled
-        ));
+        assert!(matches!(waiting.join().unwrap().unwrap_err(), HttpError::Cancelled));
     }
 
     #[test]
@@ -110,9 +98,6 @@ mod tests {
     #[test]
     fn no_address_is_an_error() {
         let none = await_look_up("h", LOOK_UP, &CancelToken::new(), || Ok(Vec::new()));
-        assert!(matches!(
-            none,
-            Err(HttpError::Dial(DialError::LookUp { .. }))
-        ));
+        assert!(matches!(none, Err(HttpError::Dial(DialError::LookUp { .. }))));
     }
 }

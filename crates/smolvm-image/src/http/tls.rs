@@ -34,10 +34,7 @@ pub(crate) enum TlsError {
     )]
     EmptyCaFile { path: PathBuf },
     #[error("the CA file {} has a certificate that cannot be used", path.display())]
-    BadCa {
-        path: PathBuf,
-        source: rustls::Error,
-    },
+    BadCa { path: PathBuf, source: rustls::Error },
     #[error(
         "the system has no CA certificates, without which no server can be trusted; install them \
          (apt install ca-certificates) or name a PEM file in SMOLVM_CA_FILE{}",
@@ -53,10 +50,7 @@ pub(crate) enum TlsError {
 impl Tls {
     /// Trusts the system's certificates and those in a PEM file; reads neither yet.
     pub(super) fn new(extra_ca_file: Option<PathBuf>) -> Self {
-        Self {
-            extra_ca_file,
-            config: Mutex::default(),
-        }
+        Self { extra_ca_file, config: Mutex::default() }
     }
 
     /// Puts a layer of TLS around `stream` and checks that it ends at `host`.
@@ -78,9 +72,7 @@ impl Tls {
         let mut connection = ClientConnection::new(self.config()?, name).map_err(refused)?;
         stream.wire().begin_step();
         while connection.is_handshaking() {
-            connection
-                .complete_io(&mut stream)
-                .map_err(|error| from_io(host, url, error))?;
+            connection.complete_io(&mut stream).map_err(|error| from_io(host, url, error))?;
         }
         stream.wire().end_step();
         Ok(Stream::Tls(Box::new(StreamOwned::new(connection, stream))))
@@ -97,10 +89,7 @@ impl Tls {
         let config =
             rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
                 .with_safe_default_protocol_versions()
-                .map_err(|source| TlsError::Handshake {
-                    host: "any host".to_owned(),
-                    source,
-                })?
+                .map_err(|source| TlsError::Handshake { host: "any host".to_owned(), source })?
                 .with_root_certificates(roots)
                 .with_no_client_auth();
         Ok(shared.insert(Arc::new(config)).clone())
@@ -118,34 +107,23 @@ impl Tls {
             log::debug!("a CA certificate of the system is skipped: {reason}");
         }
         roots.add_parsable_certificates(system.certs);
-        if roots.is_empty() {
-            Err(TlsError::NoRoots { reasons })
-        } else {
-            Ok(roots)
-        }
+        if roots.is_empty() { Err(TlsError::NoRoots { reasons }) } else { Ok(roots) }
     }
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
-    let text = fs_err::read(path).map_err(|source| TlsError::ReadCaFile {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = fs_err::read(path)
+        .map_err(|source| TlsError::ReadCaFile { path: path.to_owned(), source })?;
     let before = roots.len();
     for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.map_err(|source| TlsError::CaFile {
-            path: path.to_owned(),
-            source,
-        })?;
-        roots.add(certificate).map_err(|source| TlsError::BadCa {
-            path: path.to_owned(),
-            source,
-        })?;
+        let certificate =
+            certificate.map_err(|source| TlsError::CaFile { path: path.to_owned(), source })?;
+        roots
+            .add(certificate)
+            .map_err(|source| TlsError::BadCa { path: path.to_owned(), source })?;
     }
     if roots.len() == before {
-        return Err(TlsError::EmptyCaFile {
-            path: path.to_owned(),
-        });
+        return Err(TlsError::EmptyCaFile { path: path.to_owned() });
     }
     Ok(())
 }

@@ -37,12 +37,7 @@ impl Wire {
         socket.set_read_timeout(Some(POLL))?;
         socket.set_write_timeout(Some(POLL))?;
         socket.set_nodelay(true)?;
-        Ok(Self {
-            socket,
-            cancel: cancel.clone(),
-            stall,
-            deadline: None,
-        })
+        Ok(Self { socket, cancel: cancel.clone(), stall, deadline: None })
     }
 
     /// Begins a step (TLS handshake, head of a response) that has the stall time as a whole, so
@@ -64,9 +59,7 @@ impl Wire {
             return Err(stalled());
         }
         let silent_until = started + self.stall;
-        let until = self
-            .deadline
-            .map_or(silent_until, |deadline| deadline.min(silent_until));
+        let until = self.deadline.map_or(silent_until, |deadline| deadline.min(silent_until));
         loop {
             if self.cancel.is_cancelled() {
                 return Err(io::Error::other(Interruption::Cancelled));

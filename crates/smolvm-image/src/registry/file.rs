@@ -83,10 +83,7 @@ pub(super) fn load(path: &Path) -> Result<Registry, RegistryError> {
         let mut text = String::new();
         let file = fs_err::File::open(path)?;
         if file.take(MAX_SIZE + 1).read_to_string(&mut text)? as u64 > MAX_SIZE {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "it is larger than 16 MiB",
-            ));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
         }
         Ok(text)
     };
@@ -94,14 +91,8 @@ pub(super) fn load(path: &Path) -> Result<Registry, RegistryError> {
         path: path.to_owned(),
         source: strip_path(source),
     })?;
-    let is_json = path
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    let parsed = if is_json {
-        parse_json(&text)
-    } else {
-        parse_toml(&text)
-    };
+    let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    let parsed = if is_json { parse_json(&text) } else { parse_toml(&text) };
     parsed.map_err(|(offset, message)| parse_error(path, &text, offset, message))
 }
 
@@ -119,27 +110,17 @@ type Misplaced = (usize, String);
 fn parse_toml(text: &str) -> Result<Registry, Misplaced> {
     toml::from_str::<File>(text)
         .map(|file| file.images.0)
-        .map_err(|error| {
-            (
-                error.span().map_or(0, |span| span.start),
-                error.message().to_owned(),
-            )
-        })
+        .map_err(|error| (error.span().map_or(0, |span| span.start), error.message().to_owned()))
 }
 
 fn parse_json(text: &str) -> Result<Registry, Misplaced> {
-    serde_json::from_str::<File>(text)
-        .map(|file| file.images.0)
-        .map_err(|error| {
-            let start_of_line: usize = text
-                .split_inclusive('\n')
-                .take(error.line().saturating_sub(1))
-                .map(str::len)
-                .sum();
-            let place = format!(" at line {} column {}", error.line(), error.column());
-            let message = error.to_string().replace(&place, "");
-            (start_of_line + error.column().saturating_sub(1), message)
-        })
+    serde_json::from_str::<File>(text).map(|file| file.images.0).map_err(|error| {
+        let start_of_line: usize =
+            text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let message = error.to_string().replace(&place, "");
+        (start_of_line + error.column().saturating_sub(1), message)
+    })
 }
 
 fn parse_error(path: &Path, text: &str, offset: usize, message: String) -> RegistryError {
@@ -150,13 +131,7 @@ fn parse_error(path: &Path, text: &str, offset: usize, message: String) -> Regis
     let (shown, mark) = mask(text[start..].lines().next().unwrap_or_default(), column);
     let margin = " ".repeat(line.to_string().len());
     let snippet = format!("{line} | {shown}\n{margin} | {}^", " ".repeat(mark));
-    RegistryError::Parse {
-        path: path.to_owned(),
-        line,
-        column,
-        message,
-        snippet,
-    }
+    RegistryError::Parse { path: path.to_owned(), line, column, message, snippet }
 }
 
 /// A line without the credentials and queries of its URLs and without control characters, and
@@ -181,11 +156,7 @@ fn mask(line: &str, column: usize) -> (String, usize) {
             shown.push_str(instead);
             length
         } else {
-            shown.push(if character.is_control() {
-                ' '
-            } else {
-                character
-            });
+            shown.push(if character.is_control() { ' ' } else { character });
             character.len_utf8()
         };
         position += rest[..length].chars().count();
@@ -223,9 +194,7 @@ impl<'de> Visitor<'de> for ImagesVisitor {
                 .into_source(parsed)
                 .map_err(|error| A::Error::custom(format_args!("image '{name}': {error}")))?;
             if registry.insert(source).is_some() {
-                return Err(A::Error::custom(format_args!(
-                    "image '{name}' is there twice"
-                )));
+                return Err(A::Error::custom(format_args!("image '{name}' is there twice")));
             }
         }
         Ok(Images(registry))
@@ -240,43 +209,23 @@ impl Entry {
                     Some(file_name) => file_name,
                     None => kind.default_file_name().parse().map_err(|reason| {
                         let name = kind.default_file_name().to_owned();
-                        SourceError::FileName {
-                            field: format!("{kind}_filename"),
-                            name,
-                            reason,
-                        }
+                        SourceError::FileName { field: format!("{kind}_filename"), name, reason }
                     })?,
                 };
-                Ok(Asset {
-                    kind,
-                    url,
-                    digest,
-                    file_name,
-                })
+                Ok(Asset { kind, url, digest, file_name })
             };
         let initrd = match (self.initrd_url, &self.initrd_sha256, &self.initrd_filename) {
-            (Some(url), _, _) => Some(asset(
-                AssetKind::Initrd,
-                url,
-                self.initrd_sha256,
-                self.initrd_filename,
-            )?),
+            (Some(url), _, _) => {
+                Some(asset(AssetKind::Initrd, url, self.initrd_sha256, self.initrd_filename)?)
+            }
             (None, Some(_), _) => return Err(SourceError::NoInitrd("initrd_sha256")),
             (None, _, Some(_)) => return Err(SourceError::NoInitrd("initrd_filename")),
             (None, None, None) => None,
         };
-        let kernel = asset(
-            AssetKind::Kernel,
-            self.kernel_url,
-            self.kernel_sha256,
-            self.kernel_filename,
-        )?;
-        let rootfs = asset(
-            AssetKind::Rootfs,
-            self.rootfs_url,
-            self.rootfs_sha256,
-            self.rootfs_filename,
-        )?;
+        let kernel =
+            asset(AssetKind::Kernel, self.kernel_url, self.kernel_sha256, self.kernel_filename)?;
+        let rootfs =
+            asset(AssetKind::Rootfs, self.rootfs_url, self.rootfs_sha256, self.rootfs_filename)?;
         ImageSource::from_parts(name, kernel, initrd, rootfs, self.boot_args)
     }
 }
@@ -287,10 +236,7 @@ pub(super) fn entry_to_toml(source: &ImageSource) -> String {
     let mut lines = vec![format!("[images.{}]", quote(source.name()))];
     for asset in source.assets() {
         let kind = asset.kind;
-        lines.push(format!(
-            "{kind}_url = {}",
-            quote(asset.url.expose().as_str())
-        ));
+        lines.push(format!("{kind}_url = {}", quote(asset.url.expose().as_str())));
         if let Some(digest) = asset.digest {
             lines.push(format!("{kind}_sha256 = \"{digest}\""));
         }
@@ -378,23 +324,15 @@ kernel_filename = "vmlinuz"
         let entry = r#"{"kernel_url": "http://h/k", "rootfs_url": "http://h/r"}"#;
         let text = format!("{{\"images\": {{\n\"x\": {entry},\n\"x\": {entry}}}}}");
         let error = load_text("json", &text).unwrap_err();
-        assert!(
-            error.contains("json:3:") && error.contains("image 'x' is there twice"),
-            "{error}"
-        );
+        assert!(error.contains("json:3:") && error.contains("image 'x' is there twice"), "{error}");
     }
 
     #[test]
     fn credentials_are_not_shown() {
-        let error = load_text(
-            "toml",
-            "[images.x]\nkernel_url = \"ftp://me:hunter2@h/x?sig=abc\"\n",
-        )
-        .unwrap_err();
-        assert!(
-            !error.contains("hunter2") && !error.contains("abc"),
-            "{error}"
-        );
+        let error =
+            load_text("toml", "[images.x]\nkernel_url = \"ftp://me:hunter2@h/x?sig=abc\"\n")
+                .unwrap_err();
+        assert!(!error.contains("hunter2") && !error.contains("abc"), "{error}");
         assert!(error.contains("ftp://***@h/x?***"), "{error}");
     }
 

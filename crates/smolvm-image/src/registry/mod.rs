@@ -23,19 +23,10 @@ pub static BUILTIN_IMAGES: LazyLock<Registry> = LazyLock::new(|| {
         .kernel(&format!("{BUCKET}/hello/kernel/hello-vmlinux.bin"), None)
         .rootfs(&format!("{BUCKET}/hello/fsfiles/hello-rootfs.ext4"), None);
     let quickstart = ImageSource::builder("quickstart-x86_64")
-        .kernel(
-            &format!("{BUCKET}/quickstart_guide/x86_64/kernels/vmlinux.bin"),
-            None,
-        )
-        .rootfs(
-            &format!("{BUCKET}/quickstart_guide/x86_64/rootfs/bionic.rootfs.ext4"),
-            None,
-        );
+        .kernel(&format!("{BUCKET}/quickstart_guide/x86_64/kernels/vmlinux.bin"), None)
+        .rootfs(&format!("{BUCKET}/quickstart_guide/x86_64/rootfs/bionic.rootfs.ext4"), None);
     // Constants, which a test builds: none is left out.
-    [hello, quickstart]
-        .into_iter()
-        .filter_map(|image| image.build().ok())
-        .collect()
+    [hello, quickstart].into_iter().filter_map(|image| image.build().ok()).collect()
 });
 
 /// Images by name.
@@ -140,12 +131,7 @@ impl Registry {
         let wanted = name.to_lowercase();
         self.images
             .keys()
-            .map(|known| {
-                (
-                    strsim::damerau_levenshtein(&wanted, &known.to_lowercase()),
-                    known,
-                )
-            })
+            .map(|known| (strsim::damerau_levenshtein(&wanted, &known.to_lowercase()), known))
             .filter(|(distance, known)| *distance <= known.len().min(wanted.len()) / 3)
             .min()
             .map(|(_, known)| known.to_string())
@@ -154,12 +140,7 @@ impl Registry {
 
 impl FromIterator<ImageSource> for Registry {
     fn from_iter<T: IntoIterator<Item = ImageSource>>(sources: T) -> Self {
-        Self {
-            images: sources
-                .into_iter()
-                .map(|image| (image.name().clone(), image))
-                .collect(),
-        }
+        Self { images: sources.into_iter().map(|image| (image.name().clone(), image)).collect() }
     }
 }
 
@@ -179,30 +160,18 @@ mod tests {
     #[test]
     fn both_builtin_images_are_there_and_unpinned() {
         assert_eq!(BUILTIN_IMAGES.names(), ["hello", "quickstart-x86_64"]);
-        assert!(
-            BUILTIN_IMAGES
-                .iter()
-                .flat_map(ImageSource::assets)
-                .all(|a| a.digest.is_none())
-        );
+        assert!(BUILTIN_IMAGES.iter().flat_map(ImageSource::assets).all(|a| a.digest.is_none()));
     }
 
     #[test]
     fn later_registries_win_by_name() {
         let of = |url: &str| {
-            ImageSource::builder("hello")
-                .kernel(url, None)
-                .rootfs(url, None)
-                .build()
-                .unwrap()
+            ImageSource::builder("hello").kernel(url, None).rootfs(url, None).build().unwrap()
         };
         let mut registry = BUILTIN_IMAGES.clone();
         registry.merge(Registry::from_iter([of("http://mirror/x")]));
         assert_eq!(registry.names(), ["hello", "quickstart-x86_64"]);
-        assert_eq!(
-            registry.get("hello").unwrap().kernel().url.to_string(),
-            "http://mirror/x"
-        );
+        assert_eq!(registry.get("hello").unwrap().kernel().url.to_string(), "http://mirror/x");
     }
 
     /// Behaviour 38: a near miss is suggested, a far one is not.

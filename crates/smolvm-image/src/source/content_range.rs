@@ -4,11 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ContentRange {
     /// `bytes 2-5/10`, both ends included, or with `*` for the size.
-    Part {
-        first: u64,
-        last: u64,
-        total: Option<u64>,
-    },
+    Part { first: u64, last: u64, total: Option<u64> },
     /// `bytes */10`: no part, the size alone.
     Unsatisfied { total: u64 },
 }
@@ -20,11 +16,7 @@ pub(super) fn parse(value: &str) -> Option<ContentRange> {
         return None;
     }
     let (range, total) = rest.trim().split_once('/')?;
-    let total = if total == "*" {
-        None
-    } else {
-        Some(number(total)?)
-    };
+    let total = if total == "*" { None } else { Some(number(total)?) };
     if range == "*" {
         return total.map(|total| ContentRange::Unsatisfied { total });
     }
@@ -36,10 +28,7 @@ pub(super) fn parse(value: &str) -> Option<ContentRange> {
 
 /// Digits and nothing else: `u64::from_str` would take a sign, too.
 fn number(text: &str) -> Option<u64> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())
-        .flatten()
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]

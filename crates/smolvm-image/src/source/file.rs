@@ -10,28 +10,19 @@ use crate::transfer::TransferError;
 
 pub(super) fn open(path: &Path, ask: &Ask<'_>) -> Result<Answer, Failure> {
     let failed = |source: io::Error| Failure {
-        error: TransferError::File {
-            path: path.to_owned(),
-            source,
-        },
+        error: TransferError::File { path: path.to_owned(), source },
         retry: Retry::Never,
     };
     // NONBLOCK: a FIFO without a writer would wait for one.
     let nonblock = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let mut file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(nonblock)
-        .open(path)
-        .map_err(failed)?;
+    let mut file =
+        std::fs::OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(failed(io::Error::other("it is not a regular file")));
     }
     let version = version_of(&metadata);
-    if ask
-        .unless
-        .is_some_and(|known| known.etag.as_ref() == Some(&version))
-    {
+    if ask.unless.is_some_and(|known| known.etag.as_ref() == Some(&version)) {
         return Ok(Answer::Unchanged);
     }
     let same = ask.if_range.is_none_or(|known| known == version);
@@ -49,11 +40,7 @@ pub(super) fn open(path: &Path, ask: &Ask<'_>) -> Result<Answer, Failure> {
             last_modified: None,
             if_range: Some(version.clone()),
         },
-        body: Box::new(Steady {
-            file,
-            path: path.to_owned(),
-            version,
-        }),
+        body: Box::new(Steady { file, path: path.to_owned(), version }),
     }))
 }
 
@@ -80,9 +67,7 @@ impl Read for Steady {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
         if count == 0 && !buffer.is_empty() && version_of(&self.file.metadata()?) != self.version {
-            return Err(io::Error::other(TransferError::Changed {
-                path: self.path.clone(),
-            }));
+            return Err(io::Error::other(TransferError::Changed { path: self.path.clone() }));
         }
         Ok(count)
     }

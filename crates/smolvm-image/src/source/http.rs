@@ -18,19 +18,10 @@ pub(super) fn open(
     ask: &Ask<'_>,
     cancel: &CancelToken,
 ) -> Result<Answer, Failure> {
-    let response = client
-        .get(url.expose(), &request_headers(ask), cancel)
-        .map_err(|error| {
-            let retry = if error.is_retryable() {
-                Retry::Yes
-            } else {
-                Retry::Never
-            };
-            Failure {
-                error: TransferError::connection(url, error),
-                retry,
-            }
-        })?;
+    let response = client.get(url.expose(), &request_headers(ask), cancel).map_err(|error| {
+        let retry = if error.is_retryable() { Retry::Yes } else { Retry::Never };
+        Failure { error: TransferError::connection(url, error), retry }
+    })?;
     match response.status {
         200 => whole(response),
         206 if ask.offset > 0 => Ok(part(response, ask)),
@@ -51,12 +42,7 @@ fn request_headers(ask: &Ask<'_>) -> Vec<(&'static str, String)> {
     if let Some(known) = ask.unless {
         // A server that knows entity tags ignores the date (RFC 9110 section 13.1.3).
         headers.extend(known.etag.clone().map(|etag| ("If-None-Match", etag)));
-        headers.extend(
-            known
-                .last_modified
-                .clone()
-                .map(|date| ("If-Modified-Since", date)),
-        );
+        headers.extend(known.last_modified.clone().map(|date| ("If-Modified-Since", date)));
     }
     if ask.no_cache {
         headers.push(("Cache-Control", "no-cache".to_owned()));
@@ -68,11 +54,8 @@ fn request_headers(ask: &Ask<'_>) -> Vec<(&'static str, String)> {
 
 /// 200: everything, from the beginning.
 fn whole(response: Response) -> Result<Answer, Failure> {
-    let encoding =
-        encoding::parse(response.headers.get_all("Content-Encoding")).map_err(|name| Failure {
-            error: TransferError::Encoding(name),
-            retry: Retry::Never,
-        })?;
+    let encoding = encoding::parse(response.headers.get_all("Content-Encoding"))
+        .map_err(|name| Failure { error: TransferError::Encoding(name), retry: Retry::Never })?;
     let framing = response.body.framing();
     // Of an encoded body neither the length nor a range says anything about the bytes in it, but
     // gzip has an end of its own.
@@ -147,52 +130,32 @@ fn refused(status: u16, headers: &Headers) -> Failure {
             .map_or(Retry::Yes, Retry::After),
         _ => Retry::Never,
     };
-    Failure {
-        error: TransferError::Status(status),
-        retry,
-    }
+    Failure { error: TransferError::Status(status), retry }
 }
 
 fn validators_of(headers: &Headers) -> Validators {
     let etag = headers.get("ETag").map(str::to_owned);
     let last_modified = headers.get("Last-Modified").map(str::to_owned);
     let strong_etag = etag.clone().filter(|etag| etag.starts_with('"'));
-    let strong_date = last_modified
-        .clone()
-        .filter(|date| is_strong_date(date, headers));
-    Validators {
-        if_range: strong_etag.or(strong_date),
-        etag,
-        last_modified,
-    }
+    let strong_date = last_modified.clone().filter(|date| is_strong_date(date, headers));
+    Validators { if_range: strong_etag.or(strong_date), etag, last_modified }
 }
 
 /// Whether a `Last-Modified` is a strong validator: at least a second before the answer, so that
 /// the file was not changed twice within the second (RFC 9110 section 8.8.2.2).
 fn is_strong_date(last_modified: &str, headers: &Headers) -> bool {
-    let date = headers
-        .get("Date")
-        .and_then(|date| httpdate::parse_http_date(date).ok());
+    let date = headers.get("Date").and_then(|date| httpdate::parse_http_date(date).ok());
     let modified = httpdate::parse_http_date(last_modified).ok();
     date.zip(modified).is_some_and(|(date, modified)| {
-        date.duration_since(modified)
-            .is_ok_and(|age| age.as_secs() >= 1)
+        date.duration_since(modified).is_ok_and(|age| age.as_secs() >= 1)
     })
 }
 
 /// Whether the headers show a cache on the way (RFC 9111 section 5.1, RFC 9110 section 7.6.3).
 fn is_from_cache(headers: &Headers) -> bool {
-    [
-        "Age",
-        "Via",
-        "X-Cache",
-        "X-Cache-Lookup",
-        "CF-Cache-Status",
-        "X-Served-By",
-        "Cache-Status",
-    ]
-    .iter()
-    .any(|name| headers.get(name).is_some())
+    ["Age", "Via", "X-Cache", "X-Cache-Lookup", "CF-Cache-Status", "X-Served-By", "Cache-Status"]
+        .iter()
+        .any(|name| headers.get(name).is_some())
 }
 
 /// A body as a reader, so that decoders can be put on it.
@@ -200,8 +163,6 @@ struct HttpBody(Body);
 
 impl Read for HttpBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0
-            .read(buffer)
-            .map_err(|error: HttpError| io::Error::other(error))
+        self.0.read(buffer).map_err(|error: HttpError| io::Error::other(error))
     }
 }

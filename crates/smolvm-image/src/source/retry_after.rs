@@ -35,11 +35,7 @@ mod tests {
             ("soon", None),
             ("", None),
         ] {
-            assert_eq!(
-                parse(value, now),
-                seconds.map(Duration::from_secs),
-                "{value:?}"
-            );
+            assert_eq!(parse(value, now), seconds.map(Duration::from_secs), "{value:?}");
         }
     }
 

@@ -58,13 +58,7 @@ pub(super) struct Pause {
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(policy: &'a RetryPolicy) -> Self {
-        Self {
-            policy,
-            backoff: backoff(policy),
-            failures: 0,
-            all_failures: 0,
-            furthest: 0,
-        }
+        Self { policy, backoff: backoff(policy), failures: 0, all_failures: 0, furthest: 0 }
     }
 
     /// What to do after a failure, when `length` bytes have come.
@@ -81,17 +75,10 @@ impl<'a> Attempts<'a> {
             (Retry::Yes, Some(own)) => own,
             (Retry::After(asked), Some(_)) => asked.min(self.policy.longest_retry_after),
             (Retry::Never, _) | (_, None) => {
-                return Err(Stop::Failed {
-                    attempts: self.all_failures,
-                    error: failure.error,
-                });
+                return Err(Stop::Failed { attempts: self.all_failures, error: failure.error });
             }
         };
-        Ok(Pause {
-            attempt: self.all_failures,
-            duration,
-            reason: failure.error.to_string(),
-        })
+        Ok(Pause { attempt: self.all_failures, duration, reason: failure.error.to_string() })
     }
 }
 
@@ -110,51 +97,26 @@ mod tests {
     use crate::transfer::TransferError;
 
     fn failure(retry: Retry) -> Failure {
-        Failure {
-            error: TransferError::Status(503),
-            retry,
-        }
+        Failure { error: TransferError::Status(503), retry }
     }
 
     /// Behaviour 12: a bounded number of times.
     #[test]
     fn gives_up_where_nothing_gets_on() {
-        let policy = RetryPolicy {
-            attempts: 3,
-            ..RetryPolicy::default()
-        };
+        let policy = RetryPolicy { attempts: 3, ..RetryPolicy::default() };
         let mut attempts = Attempts::new(&policy);
-        assert_eq!(
-            attempts
-                .after(failure(Retry::Yes), 10)
-                .ok()
-                .map(|p| p.attempt),
-            Some(1)
-        );
-        assert_eq!(
-            attempts
-                .after(failure(Retry::Yes), 20)
-                .ok()
-                .map(|p| p.attempt),
-            Some(2)
-        );
+        assert_eq!(attempts.after(failure(Retry::Yes), 10).ok().map(|p| p.attempt), Some(1));
+        assert_eq!(attempts.after(failure(Retry::Yes), 20).ok().map(|p| p.attempt), Some(2));
         let stop = attempts.after(failure(Retry::Yes), 30).err().unwrap();
         assert!(matches!(stop, Stop::Failed { attempts: 3, .. }));
     }
 
     #[test]
     fn progress_begins_the_count_anew_but_a_restart_is_none() {
-        let policy = RetryPolicy {
-            attempts: 2,
-            ..RetryPolicy::default()
-        };
+        let policy = RetryPolicy { attempts: 2, ..RetryPolicy::default() };
         let mut attempts = Attempts::new(&policy);
         for mebibytes in 1..10 {
-            assert!(
-                attempts
-                    .after(failure(Retry::Yes), mebibytes * PROGRESS)
-                    .is_ok()
-            );
+            assert!(attempts.after(failure(Retry::Yes), mebibytes * PROGRESS).is_ok());
         }
         // A server without ranges begins at zero again: 5 MiB have been there before.
         assert!(attempts.after(failure(Retry::Yes), 5 * PROGRESS).is_err());
@@ -167,14 +129,8 @@ mod tests {
         let mut attempts = Attempts::new(&policy);
         let asked = |seconds| failure(Retry::After(Duration::from_secs(seconds)));
         let pause = |pause: Result<Pause, Stop>| pause.ok().map(|pause| pause.duration);
-        assert_eq!(
-            pause(attempts.after(asked(7), 0)),
-            Some(Duration::from_secs(7))
-        );
-        assert_eq!(
-            pause(attempts.after(asked(u64::MAX), 0)),
-            Some(policy.longest_retry_after)
-        );
+        assert_eq!(pause(attempts.after(asked(7), 0)), Some(Duration::from_secs(7)));
+        assert_eq!(pause(attempts.after(asked(u64::MAX), 0)), Some(policy.longest_retry_after));
         assert!(attempts.after(failure(Retry::Never), 0).is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::asset_url::AssetUrl;
+use crate::digest::Digest;
 use crate::http::HttpError;
 
 /// Why a transfer failed, as the cause in [`ImageError::Fetch`](crate::ImageError::Fetch).
@@ -34,10 +35,12 @@ pub enum TransferError {
         total: u64,
     },
     /// The body ended, no size was announced, and what came is not what the pin asks for.
-    #[error("{received} bytes came, no size was announced, and the digest is not the expected one")]
+    #[error("{received} bytes came, no size was announced, and their digest is {digest}")]
     NotWhole {
         /// Bytes that came.
         received: u64,
+        /// The digest of them.
+        digest: Digest,
     },
     /// The body has no announced end, so that a whole file and a broken connection look alike.
     #[error(
@@ -88,10 +91,7 @@ impl TransferError {
             Some(rest) => rest.to_owned(),
             None => message,
         };
-        Self::Connection {
-            message,
-            source: Box::new(error),
-        }
+        Self::Connection { message, source: Box::new(error) }
     }
 
     /// Whether the fault is on this machine and not in the network.
@@ -102,16 +102,10 @@ impl TransferError {
 
 fn status_text(status: u16) -> String {
     let (reason, remedy) = match status {
-        401 => (
-            "Unauthorized",
-            "give credentials in ~/.netrc or $SMOLVM_BEARER_TOKENS",
-        ),
+        401 => ("Unauthorized", "give credentials in ~/.netrc or $SMOLVM_BEARER_TOKENS"),
         403 => ("Forbidden", "check the URL and the credentials"),
         404 => ("Not Found", "check the URL in the registry"),
-        407 => (
-            "Proxy Authentication Required",
-            "put the user and password into the proxy's URL",
-        ),
+        407 => ("Proxy Authentication Required", "put the user and password into the proxy's URL"),
         408 => ("Request Timeout", "try again later"),
         410 => ("Gone", "the image was withdrawn"),
         425 => ("Too Early", "try again later"),

@@ -35,36 +35,29 @@ impl Hasher {
         let (work, queue) = mpsc::sync_channel(BUFFERS);
         let (give_back, spare) = mpsc::channel();
         let (prefix, cancel) = (prefix.try_clone()?, cancel.clone());
-        let thread = Builder::new()
-            .name("smolvm-hash".to_owned())
-            .spawn(move || {
-                let mut hasher = match hash_prefix(&prefix, length, Sha256::new(), &cancel)? {
-                    Some((hasher, read)) if read == length => hasher,
-                    // Cancelled, or cut by somebody: the receiver learns it from our end.
-                    _ => return Err(io::ErrorKind::UnexpectedEof.into()),
-                };
-                for work in queue {
-                    match work {
-                        Work::Bytes(mut buffer) => {
-                            hasher.update(buffer.bytes());
-                            buffer.clear();
-                            // The receiver is gone when the transfer is over.
-                            let _ = give_back.send(buffer);
-                        }
-                        Work::Restart => hasher = Sha256::new(),
-                        Work::Digest(answer) => {
-                            let _ = answer.send(hasher.clone().into());
-                        }
+        let thread = Builder::new().name("smolvm-hash".to_owned()).spawn(move || {
+            let mut hasher = match hash_prefix(&prefix, length, Sha256::new(), &cancel)? {
+                Some((hasher, read)) if read == length => hasher,
+                // Cancelled, or cut by somebody: the receiver learns it from our end.
+                _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+            };
+            for work in queue {
+                match work {
+                    Work::Bytes(mut buffer) => {
+                        hasher.update(buffer.bytes());
+                        buffer.clear();
+                        // The receiver is gone when the transfer is over.
+                        let _ = give_back.send(buffer);
+                    }
+                    Work::Restart => hasher = Sha256::new(),
+                    Work::Digest(answer) => {
+                        let _ = answer.send(hasher.clone().into());
                     }
                 }
-                Ok(hasher)
-            })?;
-        Ok(Self {
-            work: Some(work),
-            spare,
-            made: 0,
-            thread: Some(thread),
-        })
+            }
+            Ok(hasher)
+        })?;
+        Ok(Self { work: Some(work), spare, made: 0, thread: Some(thread) })
     }
 
     /// An empty buffer; waits for the hash where all are on their way.
@@ -102,19 +95,14 @@ impl Hasher {
     }
 
     fn send(&mut self, work: Work) -> io::Result<()> {
-        let sent = self
-            .work
-            .as_ref()
-            .is_some_and(|queue| queue.send(work).is_ok());
+        let sent = self.work.as_ref().is_some_and(|queue| queue.send(work).is_ok());
         if sent { Ok(()) } else { Err(self.failure()) }
     }
 
     /// Why the thread has ended before its time.
     fn failure(&mut self) -> io::Error {
         drop(self.work.take());
-        self.join()
-            .err()
-            .unwrap_or_else(|| io::Error::other("the hashing thread ended early"))
+        self.join().err().unwrap_or_else(|| io::Error::other("the hashing thread ended early"))
     }
 
     fn join(&mut self) -> io::Result<Sha256> {
@@ -145,10 +133,7 @@ mod tests {
         file.write_all(b"before, and more").unwrap();
         let mut hasher = Hasher::start(&file, 6, &CancelToken::new()).unwrap();
         fill(&mut hasher, b" and after");
-        assert_eq!(
-            hasher.digest_so_far().unwrap(),
-            Digest::of(b"before and after")
-        );
+        assert_eq!(hasher.digest_so_far().unwrap(), Digest::of(b"before and after"));
         for _ in 0..3 * BUFFERS {
             fill(&mut hasher, b".");
         }

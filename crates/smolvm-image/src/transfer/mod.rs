@@ -12,6 +12,7 @@ mod sink;
 mod space;
 
 use std::io;
+use std::time::Duration;
 
 pub use attempts::RetryPolicy;
 pub use error::TransferError;
@@ -81,6 +82,17 @@ impl From<ImageError> for Stop {
     }
 }
 
+/// What the attempts of one transfer leave to the next one.
+#[derive(Default)]
+struct Course {
+    /// Once a part did not fit, the next attempt is for everything.
+    from_scratch: bool,
+    /// See [`Outcome::Whole`].
+    doubtful: bool,
+    /// Where a body without an announced size ended last, and the digest up to there.
+    last_end: Option<(u64, Digest)>,
+}
+
 /// How one attempt ended.
 enum Step {
     /// The source has no more.
@@ -107,21 +119,14 @@ impl Transfer<'_> {
         let started_with = partial.length();
         let mut sink = Sink::new(self, partial)?;
         let mut attempts = Attempts::new(self.policy);
-        // Once a part did not fit, the next attempt is for everything.
-        let mut from_scratch = false;
-        let mut doubtful = started_with > 0;
+        let mut course = Course { doubtful: started_with > 0, ..Course::default() };
         loop {
-            match self.attempt(&mut sink, &mut from_scratch, &mut doubtful) {
+            match self.attempt(&mut sink, &mut course) {
                 Ok(Step::Unchanged) => return Ok(Outcome::Unchanged),
                 Ok(Step::Whole) => break,
                 Err(Break::Stop(stop)) => return Err(stop),
                 Err(Break::Failure(failure)) => {
-                    log::debug!(
-                        "{} of {}: {}",
-                        self.asset.kind,
-                        self.asset.url,
-                        failure.error
-                    );
+                    log::debug!("{} of {}: {}", self.asset.kind, self.asset.url, failure.error);
                     let pause = attempts.after(failure, sink.length())?;
                     self.options.emit(
                         self.asset.kind,
@@ -144,24 +149,15 @@ impl Transfer<'_> {
         {
             return Err(Stop::NotAnImage(content));
         }
-        Ok(Outcome::Whole {
-            digest,
-            received,
-            doubtful,
-        })
+        Ok(Outcome::Whole { digest, received, doubtful: course.doubtful })
     }
 
-    fn attempt(
-        &self,
-        sink: &mut Sink<'_, '_>,
-        from_scratch: &mut bool,
-        doubtful: &mut bool,
-    ) -> Result<Step, Break> {
+    fn attempt(&self, sink: &mut Sink<'_, '_>, course: &mut Course) -> Result<Step, Break> {
         let start = match decide(sink.note(), sink.length(), self.asset, &boot_id()) {
             // Asked whether there is something newer, what is there is not the answer.
             Start::Whole if self.unless.is_some() => Start::Fresh,
             Start::Whole => return Ok(Step::Whole),
-            Start::Resume { .. } if *from_scratch => Start::Fresh,
+            Start::Resume { .. } if course.from_scratch => Start::Fresh,
             start => start,
         };
         // Where nobody said how much there is, only the pin can tell that nothing is missing.
@@ -169,11 +165,7 @@ impl Transfer<'_> {
         if unmeasured && self.asset.digest == Some(sink.digest_so_far()?) {
             return Ok(Step::Whole);
         }
-        let mut ask = Ask {
-            unless: self.unless,
-            no_cache: self.no_cache,
-            ..Ask::default()
-        };
+        let mut ask = Ask { unless: self.unless, no_cache: self.no_cache, ..Ask::default() };
         if let Start::Resume { if_range } = &start {
             ask.offset = sink.length();
             ask.if_range = if_range.as_deref();
@@ -183,18 +175,18 @@ impl Transfer<'_> {
             .map_err(|failure| self.cancelled_or(failure))?;
         match answer {
             Answer::Unchanged => Ok(Step::Unchanged),
-            Answer::Complete => self.whole_or_retry(sink, true),
+            Answer::Complete => self.whole_or_retry(sink, true, course),
             Answer::StartOver => {
-                *from_scratch = true;
+                course.from_scratch = true;
                 Err(Break::Failure(Failure {
                     error: TransferError::WrongPart,
-                    retry: Retry::After(std::time::Duration::ZERO),
+                    retry: Retry::After(Duration::ZERO),
                 }))
             }
             Answer::Body(opened) => {
-                *doubtful = opened.from_cache || (*doubtful && opened.continues);
+                course.doubtful = opened.from_cache || (course.doubtful && opened.continues);
                 self.begin(sink, &opened)?;
-                self.receive(sink, opened)
+                self.receive(sink, opened, course)
             }
         }
     }
@@ -219,7 +211,12 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    fn receive(&self, sink: &mut Sink<'_, '_>, mut opened: Opened) -> Result<Step, Break> {
+    fn receive(
+        &self,
+        sink: &mut Sink<'_, '_>,
+        mut opened: Opened,
+        course: &mut Course,
+    ) -> Result<Step, Break> {
         loop {
             let read = sink.receive_from(&mut opened.body)?;
             // The rest of an error page need not be waited for.
@@ -234,16 +231,10 @@ impl Transfer<'_> {
                 (_, Some(total)) if sink.length() >= total => return Ok(Step::Whole),
                 (Ok(true), _) => {}
                 (Ok(false), Some(total)) => {
-                    let error = TransferError::Short {
-                        received: sink.length(),
-                        total,
-                    };
-                    return Err(Break::Failure(Failure {
-                        error,
-                        retry: Retry::Yes,
-                    }));
+                    let error = TransferError::Short { received: sink.length(), total };
+                    return Err(Break::Failure(Failure { error, retry: Retry::Yes }));
                 }
-                (Ok(false), None) => return self.whole_or_retry(sink, opened.ends_surely),
+                (Ok(false), None) => return self.whole_or_retry(sink, opened.ends_surely, course),
                 (Err(error), _) => return Err(self.broken(error)),
             }
         }
@@ -251,38 +242,33 @@ impl Transfer<'_> {
 
     /// The source has no more, and never said how much there is. Where its word is not enough,
     /// the pin decides; without one nobody can tell a whole file from a broken connection.
-    fn whole_or_retry(&self, sink: &mut Sink<'_, '_>, sure: bool) -> Result<Step, Break> {
+    fn whole_or_retry(
+        &self,
+        sink: &mut Sink<'_, '_>,
+        sure: bool,
+        course: &mut Course,
+    ) -> Result<Step, Break> {
         let Some(pin) = self.asset.digest else {
             return if sure {
                 Ok(Step::Whole)
             } else {
                 let error = TransferError::NoLength;
-                Err(Break::Failure(Failure {
-                    error,
-                    retry: Retry::Never,
-                }))
+                Err(Break::Failure(Failure { error, retry: Retry::Never }))
             };
         };
-        if sure || sink.digest_so_far()? == pin {
+        let end = (sink.length(), sink.digest_so_far()?);
+        // What ends twice in the same place ends there.
+        if sure || end.1 == pin || course.last_end == Some(end) {
             return Ok(Step::Whole);
         }
-        let error = TransferError::NotWhole {
-            received: sink.length(),
-        };
-        Err(Break::Failure(Failure {
-            error,
-            retry: Retry::Yes,
-        }))
+        course.last_end = Some(end);
+        let error = TransferError::NotWhole { received: end.0, digest: end.1 };
+        Err(Break::Failure(Failure { error, retry: Retry::Yes }))
     }
 
     fn too_large(&self) -> Break {
-        let error = TransferError::TooLarge {
-            limit: self.max_size,
-        };
-        Break::Failure(Failure {
-            error,
-            retry: Retry::Never,
-        })
+        let error = TransferError::TooLarge { limit: self.max_size };
+        Break::Failure(Failure { error, retry: Retry::Never })
     }
 
     fn cancelled_or(&self, failure: Failure) -> Break {
@@ -297,25 +283,12 @@ impl Transfer<'_> {
     fn broken(&self, error: io::Error) -> Break {
         let failure = match error.downcast::<HttpError>() {
             Ok(error) => {
-                let retry = if error.is_retryable() {
-                    Retry::Yes
-                } else {
-                    Retry::Never
-                };
-                Failure {
-                    error: TransferError::connection(&self.asset.url, error),
-                    retry,
-                }
+                let retry = if error.is_retryable() { Retry::Yes } else { Retry::Never };
+                Failure { error: TransferError::connection(&self.asset.url, error), retry }
             }
             Err(error) => match error.downcast::<TransferError>() {
-                Ok(error) => Failure {
-                    error,
-                    retry: Retry::Yes,
-                },
-                Err(source) => Failure {
-                    error: TransferError::Body(source),
-                    retry: Retry::Yes,
-                },
+                Ok(error) => Failure { error, retry: Retry::Yes },
+                Err(source) => Failure { error: TransferError::Body(source), retry: Retry::Yes },
             },
         };
         self.cancelled_or(failure)

@@ -23,11 +23,7 @@ pub(super) fn decide(note: Option<&Note>, length: u64, asset: &Asset, boot_id: &
         return Start::Fresh;
     }
     let Some(note) = note else {
-        return if pinned {
-            Start::Resume { if_range: None }
-        } else {
-            Start::Fresh
-        };
+        return if pinned { Start::Resume { if_range: None } } else { Start::Fresh };
     };
     let same_source = note.url_sha256 == asset.url.fingerprint();
     if !pinned && (!same_source || note.boot_id != boot_id) {
@@ -40,9 +36,7 @@ pub(super) fn decide(note: Option<&Note>, length: u64, asset: &Asset, boot_id: &
         _ => {}
     }
     match &note.if_range {
-        Some(validator) if same_source => Start::Resume {
-            if_range: Some(validator.clone()),
-        },
+        Some(validator) if same_source => Start::Resume { if_range: Some(validator.clone()) },
         _ if pinned => Start::Resume { if_range: None },
         _ => Start::Fresh,
     }
@@ -57,9 +51,7 @@ mod tests {
     fn asset(pinned: bool) -> Asset {
         let pin = Digest::of(b"x").to_string();
         let pin = pinned.then_some(pin.as_str());
-        let source = ImageSource::builder("x")
-            .kernel("http://h/k", pin)
-            .rootfs("http://h/r", None);
+        let source = ImageSource::builder("x").kernel("http://h/k", pin).rootfs("http://h/r", None);
         source.build().unwrap().kernel().clone()
     }
 
@@ -75,9 +67,7 @@ mod tests {
     }
 
     fn resume(if_range: Option<&str>) -> Start {
-        Start::Resume {
-            if_range: if_range.map(str::to_owned),
-        }
+        Start::Resume { if_range: if_range.map(str::to_owned) }
     }
 
     /// Behaviour 11: continues with a validator or a pin, and only then.
@@ -109,29 +99,11 @@ mod tests {
     #[test]
     fn without_a_pin_not_in_a_later_boot_nor_from_another_url() {
         let tagged = note(Some(10), Some("\"v1\""));
-        assert_eq!(
-            decide(Some(&tagged), 5, &asset(false), "a later boot"),
-            Start::Fresh
-        );
-        assert_eq!(
-            decide(Some(&tagged), 10, &asset(false), "a later boot"),
-            Start::Fresh
-        );
-        assert_eq!(
-            decide(Some(&tagged), 5, &asset(true), "a later boot"),
-            resume(Some("\"v1\""))
-        );
-        let elsewhere = Note {
-            url_sha256: Digest::of(b"other"),
-            ..tagged
-        };
-        assert_eq!(
-            decide(Some(&elsewhere), 5, &asset(true), "this boot"),
-            resume(None)
-        );
-        assert_eq!(
-            decide(Some(&elsewhere), 5, &asset(false), "this boot"),
-            Start::Fresh
-        );
+        assert_eq!(decide(Some(&tagged), 5, &asset(false), "a later boot"), Start::Fresh);
+        assert_eq!(decide(Some(&tagged), 10, &asset(false), "a later boot"), Start::Fresh);
+        assert_eq!(decide(Some(&tagged), 5, &asset(true), "a later boot"), resume(Some("\"v1\"")));
+        let elsewhere = Note { url_sha256: Digest::of(b"other"), ..tagged };
+        assert_eq!(decide(Some(&elsewhere), 5, &asset(true), "this boot"), resume(None));
+        assert_eq!(decide(Some(&elsewhere), 5, &asset(false), "this boot"), Start::Fresh);
     }
 }

@@ -80,9 +80,7 @@ impl<'a, 'p> Sink<'a, 'p> {
         self.head = None;
         if self.partial.length() > 0 || self.partial.note().is_some() {
             self.partial.restart()?;
-            self.hasher
-                .restart()
-                .map_err(|error| self.hash_failed(error))?;
+            self.hasher.restart().map_err(|error| self.hash_failed(error))?;
         }
         Ok(())
     }
@@ -109,9 +107,7 @@ impl<'a, 'p> Sink<'a, 'p> {
             Ok(buffer) => buffer,
             Err(error) => return Err(self.hash_failed(error)),
         };
-        let most = self
-            .total()
-            .map_or(u64::MAX, |total| total.saturating_sub(self.length()));
+        let most = self.total().map_or(u64::MAX, |total| total.saturating_sub(self.length()));
         let more = fill(&mut buffer, body, most);
         self.take(buffer)?;
         Ok(more)
@@ -131,9 +127,7 @@ impl<'a, 'p> Sink<'a, 'p> {
             Some(reservation) => reservation.spend(count),
             None => self.look_at_the_room(count)?,
         }
-        self.hasher
-            .feed(buffer)
-            .map_err(|error| self.hash_failed(error))?;
+        self.hasher.feed(buffer).map_err(|error| self.hash_failed(error))?;
         self.report(false);
         Ok(())
     }
@@ -144,9 +138,7 @@ impl<'a, 'p> Sink<'a, 'p> {
     }
 
     pub(super) fn digest_so_far(&mut self) -> Result<Digest, ImageError> {
-        self.hasher
-            .digest_so_far()
-            .map_err(|error| self.hash_failed(error))
+        self.hasher.digest_so_far().map_err(|error| self.hash_failed(error))
     }
 
     pub(super) fn finish(mut self) -> Result<Digest, ImageError> {
@@ -174,17 +166,10 @@ impl<'a, 'p> Sink<'a, 'p> {
     }
 
     fn write_failed(&mut self, error: io::Error) -> ImageError {
-        if !matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ) {
+        if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             return ImageError::io(&self.partial.path(), "write", error);
         }
-        let available = self
-            .partial
-            .dir()
-            .space()
-            .map_or(0, |(available, _)| available);
+        let available = self.partial.dir().space().map_or(0, |(available, _)| available);
         let error = self.disk_full(available);
         // A disk without any room is worse for everybody than bytes that come again.
         if let Err(error) = self.partial.restart() {
@@ -194,14 +179,8 @@ impl<'a, 'p> Sink<'a, 'p> {
     }
 
     fn disk_full(&self, available: u64) -> ImageError {
-        let missing = self
-            .total()
-            .map(|total| total.saturating_sub(self.length()));
-        ImageError::DiskFull {
-            path: self.partial.path(),
-            needed: missing.unwrap_or(1),
-            available,
-        }
+        let missing = self.total().map(|total| total.saturating_sub(self.length()));
+        ImageError::DiskFull { path: self.partial.path(), needed: missing.unwrap_or(1), available }
     }
 
     fn hash_failed(&self, error: io::Error) -> ImageError {
@@ -216,10 +195,7 @@ impl<'a, 'p> Sink<'a, 'p> {
         let due = self.reported.is_none_or(|last| last.elapsed() >= REPORT);
         if always || due {
             self.reported = Some(Instant::now());
-            let event = Event::Progress {
-                done: self.length(),
-                total: self.total(),
-            };
+            let event = Event::Progress { done: self.length(), total: self.total() };
             self.transfer.options.emit(self.transfer.asset.kind, &event);
         }
     }

@@ -22,24 +22,14 @@ impl Space {
     /// Promises room for `bytes` in the file system of a directory, if it has that much beside
     /// what was promised before.
     pub(super) fn reserve(&self, dir: &Dir, bytes: u64) -> Result<Reservation<'_>, ImageError> {
-        let reservation = Reservation {
-            space: self,
-            left: bytes,
-        };
-        let promised = self
-            .promised
-            .fetch_add(bytes, Ordering::Relaxed)
-            .saturating_add(bytes);
+        let reservation = Reservation { space: self, left: bytes };
+        let promised = self.promised.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         // Where the file system does not say, writing will.
         if let Ok((available, _)) = dir.space()
             && available < promised
         {
             let path = dir.path().to_owned();
-            return Err(ImageError::DiskFull {
-                path,
-                needed: bytes,
-                available,
-            });
+            return Err(ImageError::DiskFull { path, needed: bytes, available });
         }
         Ok(reservation)
     }

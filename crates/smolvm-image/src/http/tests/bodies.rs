@@ -14,12 +14,7 @@ const SIZE: u64 = 200_000;
 fn serve(faults: impl IntoIterator<Item = Fault>) -> (Server, Vec<u8>) {
     let server = Server::start();
     let bytes = content::noise(7, SIZE.try_into().unwrap());
-    server.route(
-        "/x",
-        faults
-            .into_iter()
-            .fold(Route::new(bytes.clone()), Route::fault),
-    );
+    server.route("/x", faults.into_iter().fold(Route::new(bytes.clone()), Route::fault));
     (server, bytes)
 }
 
@@ -39,29 +34,15 @@ fn every_framing_has_the_same_bytes() {
         (Some(length("5 5")), Framing::UntilClose),
         (Some(length("5, 5")), Framing::UntilClose),
         (Some(length("99999999999999999999")), Framing::UntilClose),
-        (
-            Some(Fault::RepeatContentLength("5".to_owned())),
-            Framing::UntilClose,
-        ),
-        (
-            Some(Fault::RepeatContentLength(SIZE.to_string())),
-            Framing::UntilClose,
-        ),
+        (Some(Fault::RepeatContentLength("5".to_owned())), Framing::UntilClose),
+        (Some(Fault::RepeatContentLength(SIZE.to_string())), Framing::UntilClose),
         (Some(Fault::Interim(103)), Framing::Length(SIZE)),
     ] {
         let (server, bytes) = serve(fault.clone());
         let mut response = get(&client(), &server.url("/x")).unwrap();
-        assert_eq!(
-            (response.status, response.body.framing()),
-            (200, framing),
-            "{fault:?}"
-        );
+        assert_eq!((response.status, response.body.framing()), (200, framing), "{fault:?}");
         assert_eq!(read_all(&mut response).unwrap(), bytes, "{fault:?}");
-        assert_eq!(
-            response.body.read(&mut [0; 9]).unwrap(),
-            0,
-            "complete stays complete"
-        );
+        assert_eq!(response.body.read(&mut [0; 9]).unwrap(), 0, "complete stays complete");
     }
 }
 
@@ -84,12 +65,7 @@ fn a_body_that_is_cut_off_is_an_error() {
             }
         };
         assert_eq!((received, &buffer[..received]), (70_000, &bytes[..70_000]));
-        let HttpError::ClosedEarly {
-            received: 70_000,
-            expected: named,
-            ..
-        } = error
-        else {
+        let HttpError::ClosedEarly { received: 70_000, expected: named, .. } = error else {
             panic!("{error:?}");
         };
         assert_eq!(named, expected);
@@ -103,10 +79,7 @@ fn a_reset_connection_is_an_error() {
     for framing in [None, Some(Fault::Chunked), Some(Fault::NoContentLength)] {
         let (server, _) = serve(framing.into_iter().chain([Fault::ResetAt(70_000)]));
         let error = download(&client(), &server.url("/x")).unwrap_err();
-        assert!(
-            matches!(error, HttpError::Broken { .. }) && error.is_retryable(),
-            "{error:?}"
-        );
+        assert!(matches!(error, HttpError::Broken { .. }) && error.is_retryable(), "{error:?}");
     }
 }
 
@@ -138,10 +111,7 @@ fn some_answers_have_no_body() {
     for status in [204, 304] {
         let peer = Peer::answering(format!("HTTP/1.1 {status} x\r\nContent-Length: 5\r\n\r\n"));
         let mut response = get(&client(), &peer.url()).unwrap();
-        assert_eq!(
-            (response.status, read_all(&mut response).unwrap().len()),
-            (status, 0)
-        );
+        assert_eq!((response.status, read_all(&mut response).unwrap().len()), (status, 0));
     }
 }
 
@@ -150,9 +120,7 @@ fn some_answers_have_no_body() {
 fn silence_is_a_stall() {
     let head_that_drips = Peer::start(|mut stream| {
         read_request(&mut stream);
-        let head = b"HTTP/1.1 200 OK\r\nX: "
-            .iter()
-            .chain(std::iter::repeat(&b'x'));
+        let head = b"HTTP/1.1 200 OK\r\nX: ".iter().chain(std::iter::repeat(&b'x'));
         // Ends when the client has hung up.
         for byte in head {
             if stream.write_all(&[*byte]).is_err() {
@@ -164,17 +132,9 @@ fn silence_is_a_stall() {
     let (body, _) = serve([Fault::stall_at(70_000)]);
     let (chunked, _) = serve([Fault::stall_at(70_000), Fault::Chunked]);
     let (head, _) = serve([Fault::StallInHead]);
-    for url in [
-        body.url("/x"),
-        chunked.url("/x"),
-        head.url("/x"),
-        head_that_drips.url(),
-    ] {
+    for url in [body.url("/x"), chunked.url("/x"), head.url("/x"), head_that_drips.url()] {
         let error = download(&impatient_client(), &url).unwrap_err();
-        assert!(
-            matches!(error, HttpError::Stalled { .. }) && error.is_retryable(),
-            "{error:?}"
-        );
+        assert!(matches!(error, HttpError::Stalled { .. }) && error.is_retryable(), "{error:?}");
         assert!(error.to_string().contains(&url), "{error}");
     }
 }
@@ -183,15 +143,10 @@ fn silence_is_a_stall() {
 #[test]
 fn a_slow_body_is_no_stall() {
     let server = Server::start();
-    let slow = Fault::Throttle {
-        bytes_per_second: 10,
-    };
+    let slow = Fault::Throttle { bytes_per_second: 10 };
     server.route("/x", Route::new(vec![1; 15]).fault(slow));
     let stall = Duration::from_secs(1);
-    let client = Client::new(ClientConfig {
-        stall,
-        ..ClientConfig::default()
-    });
+    let client = Client::new(ClientConfig { stall, ..ClientConfig::default() });
     assert_eq!(download(&client, &server.url("/x")).unwrap(), [1; 15]);
 }
 
@@ -207,9 +162,6 @@ fn no_answer_may_be_retried_and_another_protocol_not() {
     let (other, _) = serve([Fault::RawHead(b"220 ftp ready\r\n".to_vec())]);
     for server in [endless, other] {
         let error = get(&client(), &server.url("/x")).unwrap_err();
-        assert!(
-            matches!(error, HttpError::Head { .. }) && !error.is_retryable(),
-            "{error:?}"
-        );
+        assert!(matches!(error, HttpError::Head { .. }) && !error.is_retryable(), "{error:?}");
     }
 }

@@ -13,9 +13,7 @@ fn cancelled_while(client: Client, url: String, is_waiting: impl FnOnce()) -> Ht
     let cancel = CancelToken::new();
     let flag = cancel.clone();
     let download = thread::spawn(move || {
-        client
-            .get(&url.parse().unwrap(), &[], &flag)
-            .and_then(|mut r| read_all(&mut r))
+        client.get(&url.parse().unwrap(), &[], &flag).and_then(|mut r| read_all(&mut r))
     });
     is_waiting();
     cancel.cancel();
@@ -41,10 +39,7 @@ fn waiting_for_a_head_ends() {
     let server = Server::start();
     server.route("/x", Route::new(Vec::new()).fault(Fault::SlowHead(FOREVER)));
     let waiting = || server.wait_for_hits("/x", 1);
-    assert!(matches!(
-        cancelled_while(client(), server.url("/x"), waiting),
-        HttpError::Cancelled
-    ));
+    assert!(matches!(cancelled_while(client(), server.url("/x"), waiting), HttpError::Cancelled));
 }
 
 #[test]
@@ -66,10 +61,7 @@ fn waiting_for_a_handshake_or_a_tunnel_ends() {
         });
         let mut accepted = None;
         let waiting = || accepted = listener.accept().ok();
-        assert!(matches!(
-            cancelled_while(client, url, waiting),
-            HttpError::Cancelled
-        ));
+        assert!(matches!(cancelled_while(client, url, waiting), HttpError::Cancelled));
         assert!(accepted.is_some());
     }
 }
@@ -82,13 +74,7 @@ fn a_cancelled_token_ends_everything_at_once() {
     let url = server.url("/x").parse().unwrap();
     let mut response = client().get(&url, &[], &cancel).unwrap();
     cancel.cancel();
-    assert!(matches!(
-        read_all(&mut response).unwrap_err(),
-        HttpError::Cancelled
-    ));
-    assert!(matches!(
-        client().get(&url, &[], &cancel).unwrap_err(),
-        HttpError::Cancelled
-    ));
+    assert!(matches!(read_all(&mut response).unwrap_err(), HttpError::Cancelled));
+    assert!(matches!(client().get(&url, &[], &cancel).unwrap_err(), HttpError::Cancelled));
     assert_eq!(server.hits("/x"), 1);
 }

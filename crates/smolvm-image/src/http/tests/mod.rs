@@ -18,30 +18,20 @@ use crate::cancel::CancelToken;
 const FOREVER: Duration = Duration::from_hours(24);
 
 fn client() -> Client {
-    Client::new(ClientConfig {
-        stall: FOREVER,
-        ..ClientConfig::default()
-    })
+    Client::new(ClientConfig { stall: FOREVER, ..ClientConfig::default() })
 }
 
 /// A client that gives up soon.
 fn impatient_client() -> Client {
     let stall = Duration::from_millis(200);
-    Client::new(ClientConfig {
-        stall,
-        ..ClientConfig::default()
-    })
+    Client::new(ClientConfig { stall, ..ClientConfig::default() })
 }
 
 /// A client with this CA file and this proxy for all URLs.
 fn client_via(proxy: Option<&str>, extra_ca_file: Option<PathBuf>) -> Client {
     let var = |name: &str| proxy.filter(|_| name == "all_proxy").map(str::to_owned);
     let proxies = Proxies::from_vars(var);
-    Client::new(ClientConfig {
-        extra_ca_file,
-        proxies,
-        ..ClientConfig::default()
-    })
+    Client::new(ClientConfig { extra_ca_file, proxies, ..ClientConfig::default() })
 }
 
 fn get(client: &Client, url: &str) -> Result<Response, HttpError> {

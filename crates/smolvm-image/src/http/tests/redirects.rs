@@ -16,21 +16,14 @@ fn a_redirect_is_followed_with_the_callers_headers() {
     server.route("/a", redirect("b?x=y").fault(Fault::Status(307)));
     server.route("/b", redirect("/c"));
     server.route("/c", Route::new(b"0123456789".to_vec()).etag("\"v\""));
-    let headers = [
-        ("Range", "bytes=4-".to_owned()),
-        ("If-Range", "\"v\"".to_owned()),
-    ];
+    let headers = [("Range", "bytes=4-".to_owned()), ("If-Range", "\"v\"".to_owned())];
     let url = server.url("/a").parse().unwrap();
     let mut response = client().get(&url, &headers, &CancelToken::new()).unwrap();
     assert_eq!((response.status, response.url.path()), (206, "/c"));
     assert_eq!(read_all(&mut response).unwrap(), b"456789");
     let asked = server.requests();
     assert_eq!(asked.len(), 3);
-    assert!(
-        asked
-            .iter()
-            .all(|r| r.method == "GET" && r.header("Range") == Some("bytes=4-"))
-    );
+    assert!(asked.iter().all(|r| r.method == "GET" && r.header("Range") == Some("bytes=4-")));
 }
 
 /// Behaviour 17: credentials and `Authorization` are not sent on to another host.
@@ -40,34 +33,20 @@ fn another_server_gets_no_credentials() {
     other.route("/x", Route::new(b"there".to_vec()));
     first.route("/own", redirect("/x"));
     first.route("/x", redirect(&other.url("/x")));
-    let (with_user, bare) = (
-        first.url("/own").replace("://", "://u:p@"),
-        first.url("/own"),
-    );
-    let given = [
-        ("Authorization", "Bearer z".to_owned()),
-        ("Cookie", "c".to_owned()),
-    ];
-    for (url, headers, expected) in [
-        (with_user, &given[..0], "Basic dTpw"),
-        (bare, &given[..], "Bearer z"),
-    ] {
+    let (with_user, bare) = (first.url("/own").replace("://", "://u:p@"), first.url("/own"));
+    let given = [("Authorization", "Bearer z".to_owned()), ("Cookie", "c".to_owned())];
+    for (url, headers, expected) in
+        [(with_user, &given[..0], "Basic dTpw"), (bare, &given[..], "Bearer z")]
+    {
         let url = url.parse().unwrap();
         let mut response = client().get(&url, headers, &CancelToken::new()).unwrap();
         assert_eq!(read_all(&mut response).unwrap(), b"there");
         assert_eq!(response.url.username(), "");
         let here = first.requests();
-        assert!(
-            here[here.len() - 2..]
-                .iter()
-                .all(|r| r.header("Authorization") == Some(expected))
-        );
+        assert!(here[here.len() - 2..].iter().all(|r| r.header("Authorization") == Some(expected)));
     }
     for request in other.requests() {
-        assert_eq!(
-            (request.header("Authorization"), request.header("Cookie")),
-            (None, None)
-        );
+        assert_eq!((request.header("Authorization"), request.header("Cookie")), (None, None));
     }
 }
 
@@ -77,9 +56,7 @@ fn a_loop_ends() {
     let server = Server::start();
     server.route("/x", Route::new(Vec::new()).fault(Fault::RedirectLoop));
     let error = get(&client(), &server.url("/x")).unwrap_err();
-    let HttpError::Redirect(RedirectError::TooMany { first }) = &error else {
-        panic!("{error:?}")
-    };
+    let HttpError::Redirect(RedirectError::TooMany { first }) = &error else { panic!("{error:?}") };
     assert_eq!(first, &server.url("/x"));
     assert_eq!(server.requests().len(), 11);
     assert!(!error.is_retryable());
@@ -99,10 +76,7 @@ fn a_redirect_to_something_less_is_refused() {
     assert_eq!(download(&client, &plain.url("/up")).unwrap(), b"secure");
     for path in ["/down", "/file"] {
         let error = get(&client, &secure.url(path)).unwrap_err();
-        assert!(
-            matches!(error, HttpError::Redirect(_)) && !error.is_retryable(),
-            "{error:?}"
-        );
+        assert!(matches!(error, HttpError::Redirect(_)) && !error.is_retryable(), "{error:?}");
     }
     assert_eq!(plain.hits("/x"), 0);
 }

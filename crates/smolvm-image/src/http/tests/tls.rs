@@ -27,19 +27,9 @@ fn a_private_authority_is_trusted_when_it_is_named() {
     let other = Authority::new();
     let stranger = client_via(None, Some(other.ca_pem_path()));
     let error = get(&stranger, &server.url("/x")).unwrap_err();
-    assert!(
-        matches!(error, HttpError::Tls(TlsError::Certificate { .. })),
-        "{error:?}"
-    );
-    assert!(
-        error.to_string().contains("SMOLVM_CA_FILE") && !error.is_retryable(),
-        "{error}"
-    );
-    assert_eq!(
-        server.hits("/x"),
-        2,
-        "nothing is asked of a server that is not trusted"
-    );
+    assert!(matches!(error, HttpError::Tls(TlsError::Certificate { .. })), "{error:?}");
+    assert!(error.to_string().contains("SMOLVM_CA_FILE") && !error.is_retryable(), "{error}");
+    assert_eq!(server.hits("/x"), 2, "nothing is asked of a server that is not trusted");
 }
 
 #[test]
@@ -65,41 +55,26 @@ fn a_bad_ca_file_is_named_when_it_is_needed() {
             fs_err::write(&path, text).unwrap();
         }
         let error = get(&client, &secure.url("/x")).unwrap_err();
-        assert!(
-            matches!(error, HttpError::Tls(_)) && !error.is_retryable(),
-            "{error:?}"
-        );
-        assert!(
-            error.to_string().contains(path.to_str().unwrap()),
-            "{text:?}: {error}"
-        );
+        assert!(matches!(error, HttpError::Tls(_)) && !error.is_retryable(), "{error:?}");
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{text:?}: {error}");
         assert_eq!(download(&client, &plain.url("/x")).unwrap(), b"plain");
     }
     fs_err::copy(authority.ca_pem_path(), &path).unwrap();
-    assert_eq!(
-        download(&client, &secure.url("/x")).unwrap(),
-        b"secure",
-        "put right meanwhile"
-    );
+    assert_eq!(download(&client, &secure.url("/x")).unwrap(), b"secure", "put right meanwhile");
 }
 
 #[test]
 fn a_server_that_does_not_speak_tls_is_named() {
     let peer = Peer::start(|mut stream| {
         stream.read_exact(&mut [0]).unwrap();
-        stream
-            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            .unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
         // Closed before that, it would be a reset that drops the answer.
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let url = format!("https://{}/", peer.address);
     let authority = Authority::new();
     let error = get(&client_via(None, Some(authority.ca_pem_path())), &url).unwrap_err();
-    assert!(
-        matches!(error, HttpError::Tls(TlsError::Handshake { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, HttpError::Tls(TlsError::Handshake { .. })), "{error:?}");
     assert!(!error.is_retryable());
 }
 
@@ -131,10 +106,7 @@ fn a_connection_that_ends_without_a_goodbye_is_cut_off() {
             Ok(bytes) => assert!(is_whole && bytes == b"image"),
             Err(error) => {
                 assert!(!is_whole, "{length:?} {has_goodbye}: {error:?}");
-                assert!(
-                    matches!(error, HttpError::ClosedEarly { received: 5, .. }),
-                    "{error:?}"
-                );
+                assert!(matches!(error, HttpError::ClosedEarly { received: 5, .. }), "{error:?}");
                 assert!(error.is_retryable());
             }
         }
@@ -147,18 +119,11 @@ fn a_silent_handshake_is_a_stall() {
     let authority = Authority::new();
     let extra_ca_file = Some(authority.ca_pem_path());
     let stall = Duration::from_millis(200);
-    let client = Client::new(ClientConfig {
-        stall,
-        extra_ca_file,
-        ..ClientConfig::default()
-    });
+    let client = Client::new(ClientConfig { stall, extra_ca_file, ..ClientConfig::default() });
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
     let error = get(&client, &url).unwrap_err();
-    assert!(
-        matches!(error, HttpError::Stalled { .. }) && error.is_retryable(),
-        "{error:?}"
-    );
+    assert!(matches!(error, HttpError::Stalled { .. }) && error.is_retryable(), "{error:?}");
 }
 
 #[test]
