@@ -74,10 +74,10 @@ impl Failure {
     }
 
     /// Assets of an image are not what they should be.
-    pub(crate) fn damaged(name: &str, what: &[String]) -> Self {
+    pub(crate) fn damaged(name: &str, assets: &[&str]) -> Self {
         let message = format!(
             "'{name}' is damaged ({}). Repair it: smolvm image pull {name}",
-            what.join("; ")
+            assets.join(", ")
         );
         let image = Some(name.to_owned());
         Self {

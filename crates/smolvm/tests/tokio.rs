@@ -29,6 +29,7 @@ fn site(rootfs_faults: impl FnOnce(Route) -> Route) -> (Server, TempDir, ImageMa
     let manager = smolvm::ImageManager::builder()
         .cache_dir(cache.path().join("images"))
         .registry(Registry::from_iter([source]))
+        .stall_timeout(Duration::from_hours(24))
         .build()
         .unwrap();
     (server, cache, manager.into())

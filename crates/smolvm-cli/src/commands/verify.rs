@@ -86,7 +86,7 @@ fn failure_of(report: &ImageReport) -> Option<Failure> {
         .assets
         .iter()
         .filter(|asset| !asset.status.is_good())
-        .map(|asset| format!("{}: {}", asset.kind, state(&asset.status)))
+        .map(|asset| asset.kind.label())
         .collect();
     (!bad.is_empty()).then(|| Failure::damaged(&report.name, &bad))
 }

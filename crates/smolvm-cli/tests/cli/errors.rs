@@ -8,8 +8,18 @@ use crate::site::{Site, assert_prints, kernel, rootfs};
 #[test]
 fn unknown_image() {
     let site = Site::with_dev();
-    assert_prints!(site.run("image pull nonexistent-image"), @"");
-    assert_prints!(site.run("image pull helo"), @"");
+    assert_prints!(site.run("image pull nonexistent-image"), @"
+    exit: 3
+    ----- stdout -----
+    ----- stderr -----
+    error: Unknown image: 'nonexistent-image'. Available images: dev, hello, quickstart-x86_64
+    ");
+    assert_prints!(site.run("image pull helo"), @"
+    exit: 3
+    ----- stdout -----
+    ----- stderr -----
+    error: Unknown image: 'helo'. Available images: dev, hello, quickstart-x86_64. Did you mean 'hello'?
+    ");
 }
 
 /// Behaviour 37: no such name is used, and nothing is created for it.
@@ -36,8 +46,18 @@ fn malformed_names() {
         }
     }
     assert!(!site.cache("").exists());
-    assert_prints!(site.finish(&mut site.command(["image", "pull", ""])), @"");
-    assert_prints!(site.run("image pull ../x"), @"");
+    assert_prints!(site.finish(&mut site.command(["image", "pull", ""])), @"
+    exit: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: image name cannot be empty
+    ");
+    assert_prints!(site.run("image pull ../x"), @r#"
+    exit: 2
+    ----- stdout -----
+    ----- stderr -----
+    error: Invalid image name: "../x": a name does not start with a dot
+    "#);
 }
 
 /// Behaviour 39: refused as a whole, with file, line and column.
@@ -45,16 +65,33 @@ fn malformed_names() {
 fn bad_registry_file() {
     let site = Site::with_dev();
     site.append_to_registry("[images.other]\nkernel_ur = \"http://h/k\"");
-    assert_prints!(site.run("image list"), @"");
+    assert_prints!(site.run("image list"), @r#"
+    exit: 1
+    ----- stdout -----
+    ----- stderr -----
+    error: [HOME]/.smolvm/registry.toml:8:1: unknown field `kernel_ur`, expected one of `kernel_url`, `kernel_sha256`, `kernel_filename`, `initrd_url`, `initrd_sha256`, `initrd_filename`, `rootfs_url`, `rootfs_sha256`, `rootfs_filename`, `boot_args`
+    8 | kernel_ur = "http://h/k"
+      | ^
+    "#);
     site.forget_registry();
-    assert_prints!(site.run("image list --registry missing.toml"), @"");
+    assert_prints!(site.run("image list --registry missing.toml"), @"
+    exit: 1
+    ----- stdout -----
+    ----- stderr -----
+    error: cannot read the registry file missing.toml: failed to open file `missing.toml`: No such file or directory (os error 2)
+    ");
 }
 
 /// Behaviour 24: a miss is an immediate error that says what is missing.
 #[test]
 fn offline() {
     let site = Site::with_dev();
-    assert_prints!(site.run("image pull dev --offline"), @"");
+    assert_prints!(site.run("image pull dev --offline"), @"
+    exit: 5
+    ----- stdout -----
+    ----- stderr -----
+    error: 'dev' is not in the cache (missing: kernel, rootfs) and the network is off (offline mode). Fetch it once without offline mode, or put the files under [HOME]/.smolvm/images/dev
+    ");
     let mut command = site.command(["image", "pull", "dev"]);
     assert_eq!(
         site.finish(command.env("SMOLVM_OFFLINE", "yes")).code,
@@ -81,7 +118,16 @@ fn offline() {
 fn mismatch() {
     let site = Site::with_dev();
     site.serve("/rootfs", Route::new(rootfs()).fault(Fault::FlipByteAt(7)));
-    assert_prints!(site.run("image pull dev"), @"");
+    assert_prints!(site.run("image pull dev --quiet"), @"
+    exit: 4
+    ----- stdout -----
+    ----- stderr -----
+    error: the rootfs of 'dev' has the wrong SHA-256 digest
+      url:      http://[SERVER]/rootfs
+      expected: cf1401704569deba30be116f440b29fc49ca4dfad48c2246c0a032313c11e82a
+      actual:   d348bb77be75b54dde5e5b1449274a9f1686a7f4493d9361ff18b452f47f7fc2
+    Nothing was installed. Check the digest in the registry with whoever publishes the image; if it is right, the server or something on the way serves other bytes
+    ");
     assert!(!site.cache("dev/rootfs.ext4").exists());
 }
 
@@ -90,7 +136,12 @@ fn mismatch() {
 fn not_found() {
     let site = Site::with_dev();
     site.serve("/rootfs", Route::new(rootfs()).fault(Fault::Status(404)));
-    assert_prints!(site.run("image pull dev"), @"");
+    assert_prints!(site.run("image pull dev --quiet"), @"
+    exit: 5
+    ----- stdout -----
+    ----- stderr -----
+    error: cannot fetch the rootfs of 'dev' from http://[SERVER]/rootfs: the server answers 404 Not Found: check the URL in the registry
+    ");
     assert_eq!(site.server.hits("/rootfs"), 1);
 }
 
@@ -102,20 +153,36 @@ fn error_page_for_an_unpinned_image() {
     site.serve("/rootfs", Route::new(rootfs()).fault(Fault::ErrorPage));
     site.register("loose", false);
     let finished = site.run("image pull loose --quiet");
-    assert_prints!(finished, @"");
+    assert_prints!(finished, @"
+    exit: 4
+    ----- stdout -----
+    ----- stderr -----
+    error: what http://[SERVER]/rootfs serves as the rootfs of 'loose' is an HTML page, not an image. Check the URL
+    ");
 }
 
 /// Behaviour 18: nothing larger than allowed is taken.
 #[test]
 fn larger_than_allowed() {
     let site = Site::with_dev();
-    assert_prints!(site.run("image pull dev --quiet --max-size 1MiB"), @"");
+    assert_prints!(site.run("image pull dev --quiet --max-size 1MiB"), @"
+    exit: 5
+    ----- stdout -----
+    ----- stderr -----
+    error: cannot fetch the rootfs of 'dev' from http://[SERVER]/rootfs: it is larger than the limit of 1048576 bytes
+    ");
 }
 
 #[test]
 fn others_are_done_and_the_first_failure_is_the_code() {
     let site = Site::with_dev();
     let finished = site.run("image pull nope dev .. --quiet");
-    assert_prints!(finished, @"");
+    assert_prints!(finished, @r#"
+    exit: 3
+    ----- stdout -----
+    ----- stderr -----
+    error: Unknown image: 'nope'. Available images: dev, hello, quickstart-x86_64
+    error: Invalid image name: "..": a name does not start with a dot
+    "#);
     assert!(site.cache("dev/rootfs.ext4").exists());
 }

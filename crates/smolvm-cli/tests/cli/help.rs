@@ -4,17 +4,144 @@ use crate::site::{Site, assert_prints};
 
 #[test]
 fn top() {
-    assert_prints!(Site::new().run("--help"), @"");
+    assert_prints!(Site::new().run("--help"), @"
+    exit: 0
+    ----- stdout -----
+    Fetch, cache and validate microVM images
+
+    Usage: smolvm [OPTIONS] <COMMAND>
+
+    Commands:
+      image        List, fetch, check and remove images
+      completions  Print a completion script for a shell
+      help         Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Global options:
+          --cache-dir <DIR>       Keep images in this directory; blank means ~/.smolvm/images
+          --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
+          --offline               Never use the network; what is not cached is an error
+          --json                  Print one JSON object on standard output and nothing else there
+      -q, --quiet                 Print results and errors alone: no progress, no warnings
+      -v, --verbose...            Say more on standard error; twice for the details
+          --color <WHEN>          Use colours; auto is on a terminal where `NO_COLOR` is not set [default: auto] [possible values: auto, always, never]
+          --attempts <N>          Try a transfer that breaks this many times in all
+          --stall-timeout <SECS>  Give an attempt up after this many seconds without a byte
+          --ca-file <FILE>        Trust the certificates in this PEM file too, beside the system's
+          --max-size <SIZE>       Refuse larger assets: bytes, or a number with KiB, MiB, GiB or TiB
+
+    An image is a kernel, a root file system and, where it has one, an initial RAM disk. Each is fetched
+    once, checked against its SHA-256 digest, and checked again on every use.
+
+    Examples:
+      smolvm image list                         what there is, and what is cached
+      smolvm image pull hello                   fetch an image, or check that it is whole
+      smolvm --registry my.toml image pull dev  an image of your own
+      smolvm image path hello --asset rootfs    one path, for a script
+
+    Exit codes:
+      0    done
+      1    failed: the disk, the cache, a registry file
+      2    usage: the command line, or a malformed name
+      3    unknown image
+      4    verification failed
+      5    network: a server, a proxy, or no network allowed
+      130  interrupted
+      With several names the others are still done; the code is that of the first failure.
+
+    Environment:
+      SMOLVM_CACHE_DIR  as --cache-dir
+      SMOLVM_REGISTRY   a registry file, read before those of --registry
+      SMOLVM_OFFLINE    as --offline: 1, true or yes; 0, false, no and blank mean off
+      SMOLVM_CA_FILE    as --ca-file
+      NO_COLOR          no colours unless --color says otherwise
+      HTTP_PROXY, HTTPS_PROXY, NO_PROXY are honoured.
+    ----- stderr -----
+    ");
 }
 
 #[test]
 fn image() {
-    assert_prints!(Site::new().run("image --help"), @"");
+    assert_prints!(Site::new().run("image --help"), @"
+    exit: 0
+    ----- stdout -----
+    List, fetch, check and remove images
+
+    Usage: smolvm image [OPTIONS] <COMMAND>
+
+    Commands:
+      list     List the images that are known or cached [alias: ls]
+      pull     Fetch images, or check that they are cached and whole
+      verify   Hash cached images, all of them if none is named; fetch and change nothing
+      inspect  Show all that is known of an image; hash and fetch nothing
+      path     Print where the files of a cached image lie; verify nothing
+      pin      Print the registry entry of a cached image with the digests that were seen
+      rm       Remove images from the cache [alias: remove]
+      prune    Remove unfinished transfers, leavings, and images that no registry names
+      help     Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help  Print help
+
+    Global options:
+          --cache-dir <DIR>       Keep images in this directory; blank means ~/.smolvm/images
+          --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
+          --offline               Never use the network; what is not cached is an error
+          --json                  Print one JSON object on standard output and nothing else there
+      -q, --quiet                 Print results and errors alone: no progress, no warnings
+      -v, --verbose...            Say more on standard error; twice for the details
+          --color <WHEN>          Use colours; auto is on a terminal where `NO_COLOR` is not set [default: auto] [possible values: auto, always, never]
+          --attempts <N>          Try a transfer that breaks this many times in all
+          --stall-timeout <SECS>  Give an attempt up after this many seconds without a byte
+          --ca-file <FILE>        Trust the certificates in this PEM file too, beside the system's
+          --max-size <SIZE>       Refuse larger assets: bytes, or a number with KiB, MiB, GiB or TiB
+    ----- stderr -----
+    ");
 }
 
 #[test]
 fn pull() {
-    assert_prints!(Site::new().run("image pull --help"), @"");
+    assert_prints!(Site::new().run("image pull --help"), @"
+    exit: 0
+    ----- stdout -----
+    Fetch images, or check that they are cached and whole
+
+    Usage: smolvm image pull [OPTIONS] <NAME>...
+
+    Arguments:
+      <NAME>...  The images to fetch
+
+    Options:
+          --refresh  Ask the server whether an asset without a pin has changed, and fetch it if so
+          --sync     Have the disk confirm every file before it counts as cached (slower)
+      -h, --help     Print help
+
+    Global options:
+          --cache-dir <DIR>       Keep images in this directory; blank means ~/.smolvm/images
+          --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
+          --offline               Never use the network; what is not cached is an error
+          --json                  Print one JSON object on standard output and nothing else there
+      -q, --quiet                 Print results and errors alone: no progress, no warnings
+      -v, --verbose...            Say more on standard error; twice for the details
+          --color <WHEN>          Use colours; auto is on a terminal where `NO_COLOR` is not set [default: auto] [possible values: auto, always, never]
+          --attempts <N>          Try a transfer that breaks this many times in all
+          --stall-timeout <SECS>  Give an attempt up after this many seconds without a byte
+          --ca-file <FILE>        Trust the certificates in this PEM file too, beside the system's
+          --max-size <SIZE>       Refuse larger assets: bytes, or a number with KiB, MiB, GiB or TiB
+
+    A transfer that was broken off continues where it stopped. Ctrl-C ends it and keeps what arrived;
+    a second Ctrl-C ends it at once.
+
+    Examples:
+      smolvm image pull hello
+      smolvm image pull hello quickstart-x86_64 --quiet
+      smolvm image pull hello --refresh         fetch what changed on the server, if not pinned
+      smolvm image pull hello --json            digests, sizes, and how each asset was had
+    ----- stderr -----
+    ");
 }
 
 #[test]

@@ -19,7 +19,14 @@ fn damaged() -> Site {
 #[test]
 fn verify_finds_it_and_changes_nothing() {
     let site = damaged();
-    assert_prints!(site.run("image verify dev"), @"");
+    assert_prints!(site.run("image verify dev"), @"
+    exit: 4
+    ----- stdout -----
+    dev: kernel: verified
+    dev: rootfs: damaged: its SHA-256 digest is b16dd56872dc83ac403a135725fa85513af782f4a6ef22e3800cb1d0566bc813, not cf1401704569deba30be116f440b29fc49ca4dfad48c2246c0a032313c11e82a
+    ----- stderr -----
+    error: 'dev' is damaged (rootfs). Repair it: smolvm image pull dev
+    ");
     assert_ne!(
         fs_err::read(site.cache("dev/rootfs.ext4")).unwrap(),
         rootfs()
@@ -30,7 +37,17 @@ fn verify_finds_it_and_changes_nothing() {
 #[test]
 fn pull_repairs_it() {
     let site = damaged();
-    assert_prints!(site.run("image pull dev"), @"");
+    assert_prints!(site.run("image pull dev"), @"
+    exit: 0
+    ----- stdout -----
+    dev: ready in [HOME]/.smolvm/images/dev
+      kernel  cached      48.8 KiB  pinned
+      rootfs  repaired     3.0 MiB  pinned
+    ----- stderr -----
+    warning: [HOME]/.smolvm/images/dev/rootfs.ext4 cannot be used: its SHA-256 digest is b16dd56872dc83ac403a135725fa85513af782f4a6ef22e3800cb1d0566bc813, not cf1401704569deba30be116f440b29fc49ca4dfad48c2246c0a032313c11e82a
+    dev: rootfs: fetching, 3.0 MiB
+    dev: rootfs: received 3.0 MiB in [TIME]
+    ");
     assert_eq!(
         fs_err::read(site.cache("dev/rootfs.ext4")).unwrap(),
         rootfs()

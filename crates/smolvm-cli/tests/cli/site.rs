@@ -137,7 +137,7 @@ impl Site {
         Finished {
             code: output.status.code(),
             stdout: stable(output.stdout),
-            stderr: stable(output.stderr),
+            stderr: in_order_of_assets(&stable(output.stderr)),
         }
     }
 }
@@ -154,6 +154,22 @@ impl fmt::Display for Finished {
             self.stdout, self.stderr
         )
     }
+}
+
+/// Puts lines of progress in the order of the assets, which arrive side by side; the sort is
+/// stable, so that those of one asset stay in their order.
+fn in_order_of_assets(stderr: &str) -> String {
+    let rank = |line: &&str| match line {
+        line if line.contains(": kernel: ") => 1,
+        line if line.contains(": rootfs: ") => 2,
+        _ => 0,
+    };
+    let is_progress = |line: &&str| rank(line) > 0 && !line.starts_with("error");
+    let mut lines: Vec<&str> = stderr.split_inclusive('\n').collect();
+    for run in lines.chunk_by_mut(|one, other| is_progress(one) && is_progress(other)) {
+        run.sort_by_key(rank);
+    }
+    lines.concat()
 }
 
 pub(crate) fn kernel() -> Vec<u8> {
