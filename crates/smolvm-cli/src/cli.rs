@@ -117,13 +117,7 @@ pub(crate) enum AssetName {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalOptions {
     /// Keep images in this directory; blank means ~/.smolvm/images
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "SMOLVM_CACHE_DIR",
-        hide_env = true
-    )]
+    #[arg(long, global = true, value_name = "DIR", env = "SMOLVM_CACHE_DIR", hide_env = true)]
     pub(crate) cache_dir: Option<OsString>,
     /// Read images from this TOML or JSON file too; repeatable, the last wins
     #[arg(long = "registry", global = true, value_name = "FILE", action = ArgAction::Append)]
@@ -146,8 +140,16 @@ pub(crate) struct GlobalOptions {
     /// Say more on standard error; twice for the details
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Use colours; auto is on a terminal where `NO_COLOR` is not set
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    /// Use colours: auto (on a terminal, without `NO_COLOR`), always or never
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
     pub(crate) color: ColorWhen,
     /// Try a transfer that breaks this many times in all
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -161,13 +163,7 @@ pub(crate) struct GlobalOptions {
     )]
     pub(crate) stall_timeout: Option<u64>,
     /// Trust the certificates in this PEM file too, beside the system's
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "SMOLVM_CA_FILE",
-        hide_env = true
-    )]
+    #[arg(long, global = true, value_name = "FILE", env = "SMOLVM_CA_FILE", hide_env = true)]
     pub(crate) ca_file: Option<OsString>,
     /// Refuse larger assets: bytes, or a number with KiB, MiB, GiB or TiB
     #[arg(long, global = true, value_name = "SIZE", value_parser = values::size)]

@@ -24,53 +24,30 @@ pub(crate) struct Failure {
 impl Failure {
     /// A command line that cannot be obeyed.
     pub(crate) fn usage(message: String) -> Self {
-        Self {
-            kind: "usage",
-            message,
-            image: None,
-            exit: Exit::Usage,
-        }
+        Self { kind: "usage", message, image: None, exit: Exit::Usage }
     }
 
     /// Standard output cannot be written to.
     pub(crate) fn output(error: &std::io::Error) -> Self {
         let message = format!("cannot write to standard output: {error}");
-        Self {
-            kind: "output",
-            message,
-            image: None,
-            exit: Exit::Failed,
-        }
+        Self { kind: "output", message, image: None, exit: Exit::Failed }
     }
 
     /// The handlers of Ctrl-C and SIGTERM cannot be set.
     pub(crate) fn signals(error: &std::io::Error) -> Self {
         let message = format!("cannot handle signals: {error}");
-        Self {
-            kind: "failed",
-            message,
-            image: None,
-            exit: Exit::Failed,
-        }
+        Self { kind: "failed", message, image: None, exit: Exit::Failed }
     }
 
     /// What was asked of a cached image needs one.
     pub(crate) fn not_cached(name: &str) -> Self {
-        ImageError::NotCached {
-            image: name.to_owned(),
-        }
-        .into_failure(name)
+        ImageError::NotCached { image: name.to_owned() }.into_failure(name)
     }
 
     /// A path of something that the image does not have.
     pub(crate) fn no_initrd(name: &str) -> Self {
         let message = format!("'{name}' has no initrd. See what it has: smolvm image path {name}");
-        Self {
-            kind: "no-initrd",
-            message,
-            image: Some(name.to_owned()),
-            exit: Exit::Failed,
-        }
+        Self { kind: "no-initrd", message, image: Some(name.to_owned()), exit: Exit::Failed }
     }
 
     /// Assets of an image are not what they should be.
@@ -80,12 +57,7 @@ impl Failure {
             assets.join(", ")
         );
         let image = Some(name.to_owned());
-        Self {
-            kind: "verification",
-            message,
-            image,
-            exit: Exit::Verification,
-        }
+        Self { kind: "verification", message, image, exit: Exit::Verification }
     }
 
     /// Whether the user ended the command.
@@ -102,10 +74,7 @@ pub(crate) trait IntoFailure {
 
 impl IntoFailure for ImageError {
     fn into_failure(self, image: &str) -> Failure {
-        Failure {
-            image: Some(image.to_owned()),
-            ..Failure::from(self)
-        }
+        Failure { image: Some(image.to_owned()), ..Failure::from(self) }
     }
 }
 
@@ -120,24 +89,14 @@ impl From<ImageError> for Failure {
             ErrorKind::Cancelled => "interrupted",
             _ => "failed",
         };
-        Self {
-            kind,
-            message: with_causes(&error),
-            image: None,
-            exit: error.kind().into(),
-        }
+        Self { kind, message: with_causes(&error), image: None, exit: error.kind().into() }
     }
 }
 
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         let message = with_causes(&error);
-        Self {
-            kind: "registry",
-            message,
-            image: None,
-            exit: Exit::Failed,
-        }
+        Self { kind: "registry", message, image: None, exit: Exit::Failed }
     }
 }
 
@@ -180,13 +139,7 @@ mod tests {
     fn causes_are_named_once() {
         let reset = Layer("connection reset", None);
         let broken = Layer("the connection broke", Some(Box::new(reset)));
-        let fetch = Layer(
-            "cannot fetch x: the connection broke",
-            Some(Box::new(broken)),
-        );
-        assert_eq!(
-            with_causes(&fetch),
-            "cannot fetch x: the connection broke: connection reset"
-        );
+        let fetch = Layer("cannot fetch x: the connection broke", Some(Box::new(broken)));
+        assert_eq!(with_causes(&fetch), "cannot fetch x: the connection broke: connection reset");
     }
 }

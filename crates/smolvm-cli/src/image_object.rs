@@ -42,11 +42,7 @@ impl From<&ImageReport> for ImageObject {
             directory: path_text(&report.directory),
             disk_bytes: report.disk_bytes,
             boot_args: boot_args.map(str::to_owned),
-            assets: report
-                .assets
-                .iter()
-                .map(|asset| AssetObject::new(report, asset))
-                .collect(),
+            assets: report.assets.iter().map(|asset| AssetObject::new(report, asset)).collect(),
         }
     }
 }
@@ -70,10 +66,7 @@ impl AssetObject {
 /// Where the registry says that an asset is published, without secrets.
 pub(crate) fn published_at(report: &ImageReport, kind: AssetKind) -> Option<String> {
     let source = report.source.as_ref()?;
-    source
-        .assets()
-        .find(|asset| asset.kind == kind)
-        .map(|asset| asset.url.to_string())
+    source.assets().find(|asset| asset.kind == kind).map(|asset| asset.url.to_string())
 }
 
 /// A path as text; JSON has no other bytes than UTF-8.

@@ -20,10 +20,7 @@ pub(crate) fn start(terminal: &Terminal, quiet: bool, verbose: u8) {
         (false, 2) => LevelFilter::Debug,
         (false, _) => LevelFilter::Trace,
     };
-    let logger = Logger {
-        terminal: terminal.clone(),
-        level,
-    };
+    let logger = Logger { terminal: terminal.clone(), level };
     // It fails only where a logger is set already, and this is the only place that sets one.
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
@@ -44,8 +41,7 @@ impl Log for Logger {
                 Level::Debug => ("debug", style::DIM),
                 Level::Trace => ("trace", style::DIM),
             };
-            self.terminal
-                .labelled(label, style, &record.args().to_string());
+            self.terminal.labelled(label, style, &record.args().to_string());
         }
     }
 

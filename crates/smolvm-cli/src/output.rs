@@ -35,11 +35,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(json: bool, terminal: Terminal) -> Self {
-        Self {
-            json,
-            terminal,
-            closed: RefCell::new(None),
-        }
+        Self { json, terminal, closed: RefCell::new(None) }
     }
 
     /// Whether results go out as JSON.
@@ -114,12 +110,7 @@ fn write_raw(bytes: &[u8]) -> io::Result<()> {
 }
 
 fn envelope(body: Option<impl Serialize>, error: Option<&Failure>) -> Vec<u8> {
-    let envelope = Envelope {
-        schema: SCHEMA,
-        ok: error.is_none(),
-        error,
-        body,
-    };
+    let envelope = Envelope { schema: SCHEMA, ok: error.is_none(), error, body };
     // Strings, numbers and lists only: nothing here can fail to serialize.
     let mut line = serde_json::to_vec(&envelope).unwrap_or_default();
     line.push(b'\n');

@@ -27,11 +27,7 @@ impl<'a> Session<'a> {
         let terminal = Terminal::stderr();
         logging::start(&terminal, options.quiet, options.verbose);
         let output = Output::new(options.json, terminal.clone());
-        Self {
-            options,
-            output,
-            terminal,
-        }
+        Self { options, output, terminal }
     }
 
     /// Runs a command to its end.

@@ -20,10 +20,7 @@ pub(crate) struct Cell {
 
 impl Cell {
     pub(crate) fn new(style: Style, text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            style,
-        }
+        Self { text: text.into(), style }
     }
 
     fn width(&self) -> usize {
@@ -39,10 +36,7 @@ impl<T: Into<String>> From<T> for Cell {
 
 impl<const N: usize> Table<N> {
     pub(crate) fn new(header: [&'static str; N]) -> Self {
-        Self {
-            header,
-            rows: Vec::new(),
-        }
+        Self { header, rows: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, row: [Cell; N]) {
@@ -55,17 +49,11 @@ impl<const N: usize> Table<N> {
         let mut rows = vec![header];
         rows.extend(self.rows);
         let widths: [usize; N] = std::array::from_fn(|column| {
-            rows.iter()
-                .map(|row| row[column].width())
-                .max()
-                .unwrap_or_default()
+            rows.iter().map(|row| row[column].width()).max().unwrap_or_default()
         });
         let mut text = String::new();
         for row in &rows {
-            let last = row
-                .iter()
-                .rposition(|cell| !cell.text.is_empty())
-                .unwrap_or_default();
+            let last = row.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or_default();
             for (column, cell) in row.iter().enumerate().take(last + 1) {
                 text.push_str(&style::paint(cell.style, &cell.text));
                 if column < last {

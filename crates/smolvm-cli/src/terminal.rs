@@ -27,10 +27,7 @@ impl Terminal {
         } else {
             ProgressDrawTarget::hidden()
         };
-        Self {
-            bars: MultiProgress::with_draw_target(target),
-            draws,
-        }
+        Self { bars: MultiProgress::with_draw_target(target), draws }
     }
 
     /// Whether bars can be drawn.
@@ -45,11 +42,7 @@ impl Terminal {
 
     /// Runs something that prints while the bars are out of the way.
     pub(crate) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        if self.draws {
-            self.bars.suspend(print)
-        } else {
-            print()
-        }
+        if self.draws { self.bars.suspend(print) } else { print() }
     }
 
     /// Prints a line of its own.
@@ -94,9 +87,6 @@ mod tests {
 
     #[test]
     fn control_characters_are_shown_not_sent() {
-        assert_eq!(
-            printable("a\x1b[2Jb\nc\r\u{9b}"),
-            "a\\u{1b}[2Jb\nc\\r\\u{9b}"
-        );
+        assert_eq!(printable("a\x1b[2Jb\nc\r\u{9b}"), "a\\u{1b}[2Jb\nc\\r\\u{9b}");
     }
 }

@@ -26,8 +26,5 @@ fn plain(error: &clap::Error) -> String {
         return "a command is missing. See them: smolvm --help".to_owned();
     }
     let text = error.render().to_string();
-    text.strip_prefix("error: ")
-        .unwrap_or(&text)
-        .trim_end()
-        .to_owned()
+    text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()
 }

@@ -46,9 +46,7 @@ impl Drop for CancelOnDrop {
 
 impl From<crate::ImageManager> for ImageManager {
     fn from(manager: crate::ImageManager) -> Self {
-        Self {
-            blocking: Arc::new(manager),
-        }
+        Self { blocking: Arc::new(manager) }
     }
 }
 
@@ -70,9 +68,7 @@ impl ImageManager {
     pub async fn is_cached(&self, name: &str) -> bool {
         let name = name.to_owned();
         // A call that tokio never ran, because it shuts down, found nothing.
-        self.run(move |manager, _| Ok(manager.is_cached(&name)))
-            .await
-            .unwrap_or(false)
+        self.run(move |manager, _| Ok(manager.is_cached(&name))).await.unwrap_or(false)
     }
 
     /// Awaits [`crate::ImageManager::ensure_image`].
@@ -95,8 +91,7 @@ impl ImageManager {
     /// Awaits [`crate::ImageManager::verify`].
     pub async fn verify(&self, name: &str) -> Result<ImageReport, ImageError> {
         let name = name.to_owned();
-        self.run(move |manager, cancel| manager.verify(&name, &until(cancel)))
-            .await
+        self.run(move |manager, cancel| manager.verify(&name, &until(cancel))).await
     }
 
     /// Awaits [`crate::ImageManager::inspect`].
@@ -114,15 +109,13 @@ impl ImageManager {
     /// Awaits [`crate::ImageManager::pin`].
     pub async fn pin(&self, name: &str) -> Result<ImageSource, ImageError> {
         let name = name.to_owned();
-        self.run(move |manager, cancel| manager.pin(&name, &until(cancel)))
-            .await
+        self.run(move |manager, cancel| manager.pin(&name, &until(cancel))).await
     }
 
     /// Awaits [`crate::ImageManager::remove`].
     pub async fn remove(&self, name: &str) -> Result<Removed, ImageError> {
         let name = name.to_owned();
-        self.run(move |manager, cancel| manager.remove(&name, &until(cancel)))
-            .await
+        self.run(move |manager, cancel| manager.remove(&name, &until(cancel))).await
     }
 
     /// Awaits [`crate::ImageManager::prune`].

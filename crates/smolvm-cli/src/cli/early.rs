@@ -17,11 +17,7 @@ impl Early {
     /// Looks for `--json` and `--color` before a `--`, whatever stands around them.
     pub(crate) fn scan(args: impl IntoIterator<Item = OsString>) -> Self {
         let mut found = Self::default();
-        let mut args = args
-            .into_iter()
-            .skip(1)
-            .take_while(|arg| arg != "--")
-            .peekable();
+        let mut args = args.into_iter().skip(1).take_while(|arg| arg != "--").peekable();
         while let Some(arg) = args.next() {
             let Some(arg) = arg.to_str() else { continue };
             let color = match arg {
@@ -49,14 +45,8 @@ mod tests {
         let scan = |line: &str| Early::scan(line.split(' ').map(OsString::from));
         let json = |color| Early { json: true, color };
         assert_eq!(scan("smolvm image pul --json"), json(ColorWhen::Auto));
-        assert_eq!(
-            scan("smolvm --color never --json x"),
-            json(ColorWhen::Never)
-        );
-        assert_eq!(
-            scan("smolvm --json --color=always"),
-            json(ColorWhen::Always)
-        );
+        assert_eq!(scan("smolvm --color never --json x"), json(ColorWhen::Never));
+        assert_eq!(scan("smolvm --json --color=always"), json(ColorWhen::Always));
         assert_eq!(scan("smolvm --color"), Early::default());
         assert_eq!(scan("smolvm image pull -- --json"), Early::default());
     }

@@ -19,10 +19,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     let scale = 10_u128.pow(u32::try_from(fraction.len()).map_err(|_| hint())?);
     let parse = |digits: &str| digits.parse::<u128>().map_err(|_| hint());
     let bytes = ((parse(whole)? * scale + parse(fraction)?) << shift) / scale;
-    u64::try_from(bytes)
-        .ok()
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(hint)
+    u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(hint)
 }
 
 #[cfg(test)]
@@ -41,20 +38,9 @@ mod tests {
         ] {
             assert_eq!(size(text), Ok(bytes), "{text:?}");
         }
-        for text in [
-            "",
-            "0",
-            "0.1",
-            "-1",
-            "1e3",
-            "GiB",
-            "1.",
-            ".5",
-            "1MB",
-            "99999999TiB",
-            "1 2",
-            "+1",
-        ] {
+        for text in
+            ["", "0", "0.1", "-1", "1e3", "GiB", "1.", ".5", "1MB", "99999999TiB", "1 2", "+1"]
+        {
             assert!(size(text).is_err(), "{text:?}");
         }
     }

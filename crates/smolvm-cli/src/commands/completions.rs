@@ -18,11 +18,5 @@ pub(super) fn run(session: &Session<'_>, shell: Shell) {
     clap_complete::generate(shell, &mut Cli::command(), "smolvm", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     session.output.text(&script);
-    session.output.json(
-        &Completions {
-            shell: shell.to_string(),
-            script,
-        },
-        None,
-    );
+    session.output.json(&Completions { shell: shell.to_string(), script }, None);
 }

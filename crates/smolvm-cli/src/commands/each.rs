@@ -34,14 +34,8 @@ struct Entry<'a, B> {
 impl<B> From<Result<B, Failure>> for Turn<B> {
     fn from(result: Result<B, Failure>) -> Self {
         match result {
-            Ok(result) => Self {
-                result: Some(result),
-                failure: None,
-            },
-            Err(failure) => Self {
-                result: None,
-                failure: Some(failure),
-            },
+            Ok(result) => Self { result: Some(result), failure: None },
+            Err(failure) => Self { result: None, failure: Some(failure) },
         }
     }
 }
@@ -58,12 +52,7 @@ pub(super) fn image<B: Serialize>(
     let mut first_failure: Option<Failure> = None;
     for name in names.iter().filter(|name| seen.insert(name.as_str())) {
         let Turn { result, failure } = work(name);
-        images.push(Entry {
-            name,
-            ok: failure.is_none(),
-            error: failure.clone(),
-            result,
-        });
+        images.push(Entry { name, ok: failure.is_none(), error: failure.clone(), result });
         let Some(failure) = failure else { continue };
         if !session.output.is_json() {
             session.output.failure(&failure);
@@ -74,8 +63,6 @@ pub(super) fn image<B: Serialize>(
         }
         first_failure.get_or_insert(failure);
     }
-    session
-        .output
-        .json(&Images { images }, first_failure.as_ref());
+    session.output.json(&Images { images }, first_failure.as_ref());
     first_failure.map_or(Exit::Done, |failure| failure.exit)
 }

@@ -20,17 +20,9 @@ struct Inspected<'a> {
 
 pub(super) fn run(session: &Session<'_>, name: &str) -> Result<Exit, Failure> {
     let manager = session.manager()?;
-    let report = manager
-        .inspect(name)
-        .map_err(|error| error.into_failure(name))?;
+    let report = manager.inspect(name).map_err(|error| error.into_failure(name))?;
     session.output.text(&describe(&report));
-    session.output.json(
-        &Inspected {
-            name,
-            image: ImageObject::from(&report),
-        },
-        None,
-    );
+    session.output.json(&Inspected { name, image: ImageObject::from(&report) }, None);
     Ok(Exit::Done)
 }
 
@@ -44,16 +36,8 @@ fn describe(report: &ImageReport) -> String {
     field(&mut text, "directory", Some(path_text(&report.directory)));
     field(&mut text, "cached", Some(cached));
     match &report.source {
-        None => field(
-            &mut text,
-            "registry",
-            Some("no registry names it".to_owned()),
-        ),
-        Some(source) => field(
-            &mut text,
-            "boot args",
-            source.boot_args().map(str::to_owned),
-        ),
+        None => field(&mut text, "registry", Some("no registry names it".to_owned())),
+        Some(source) => field(&mut text, "boot args", source.boot_args().map(str::to_owned)),
     }
     for asset in &report.assets {
         describe_asset(&mut text, report, asset);
@@ -65,10 +49,7 @@ fn describe_asset(text: &mut String, report: &ImageReport, asset: &AssetReport) 
     text.push_str(&style::paint(style::HEADER, asset.kind.label()));
     text.push('\n');
     let published = published_at(report, asset.kind);
-    let fetched_from = asset
-        .url
-        .clone()
-        .filter(|url| published.as_ref() != Some(url));
+    let fetched_from = asset.url.clone().filter(|url| published.as_ref() != Some(url));
     let pin = match asset.pin {
         Some(pin) => Some(pin.to_string()),
         None if report.source.is_some() => Some("none: nothing vouches for it".to_owned()),
@@ -78,18 +59,8 @@ fn describe_asset(text: &mut String, report: &ImageReport, asset: &AssetReport) 
     field(text, "url", published);
     field(text, "came from", fetched_from);
     field(text, "pin", pin);
-    field(
-        text,
-        "digest",
-        asset.digest.map(|digest| digest.to_string()),
-    );
-    field(
-        text,
-        "size",
-        asset
-            .size
-            .map(|bytes| format!("{} ({bytes} bytes)", size::human(bytes))),
-    );
+    field(text, "digest", asset.digest.map(|digest| digest.to_string()));
+    field(text, "size", asset.size.map(|bytes| format!("{} ({bytes} bytes)", size::human(bytes))));
     field(text, "fetched", asset.fetched_at.clone());
     field(text, "state", Some(state(&asset.status)));
 }

@@ -21,9 +21,7 @@ pub(super) fn run(session: &Session<'_>) -> Result<Exit, Failure> {
 
     let mut table = Table::new(["NAME", "CACHED", "SIZE ON DISK", "PINNED", "SOURCE"]);
     let exit = each::image(session, &names, |name| {
-        let inspected = manager
-            .inspect(name)
-            .map_err(|error| error.into_failure(name));
+        let inspected = manager.inspect(name).map_err(|error| error.into_failure(name));
         if let Ok(report) = &inspected {
             table.push(row(report));
         }
@@ -44,23 +42,13 @@ fn row(report: &ImageReport) -> [Cell; 5] {
         0 => "-".into(),
         bytes => size::human(bytes).into(),
     };
-    [
-        report.name.as_str().into(),
-        cached,
-        size,
-        pinned(report),
-        source(report),
-    ]
+    [report.name.as_str().into(), cached, size, pinned(report), source(report)]
 }
 
 /// `yes`, or which assets no digest vouches for.
 fn pinned(report: &ImageReport) -> Cell {
-    let unpinned: Vec<_> = report
-        .assets
-        .iter()
-        .filter(|asset| asset.pin.is_none())
-        .map(|a| a.kind.label())
-        .collect();
+    let unpinned: Vec<_> =
+        report.assets.iter().filter(|asset| asset.pin.is_none()).map(|a| a.kind.label()).collect();
     match unpinned[..] {
         _ if report.source.is_none() => "-".into(),
         [] => Cell::new(style::GOOD, "yes"),

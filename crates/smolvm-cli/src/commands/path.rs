@@ -31,9 +31,7 @@ struct Paths {
 
 pub(super) fn run(session: &Session<'_>, args: &PathArgs) -> Result<Exit, Failure> {
     let manager = session.manager()?;
-    let image = manager
-        .locate(&args.name)
-        .map_err(|error| error.into_failure(&args.name))?;
+    let image = manager.locate(&args.name).map_err(|error| error.into_failure(&args.name))?;
     let mut paths = Paths::default();
     let mut found = false;
     for (kind, path) in files(&image) {
@@ -52,28 +50,15 @@ pub(super) fn run(session: &Session<'_>, args: &PathArgs) -> Result<Exit, Failur
         return Err(Failure::no_initrd(&args.name));
     }
     let boot_args = image.boot_args.as_deref();
-    session.output.json(
-        &Located {
-            name: &args.name,
-            paths,
-            boot_args,
-        },
-        None,
-    );
+    session.output.json(&Located { name: &args.name, paths, boot_args }, None);
     Ok(Exit::Done)
 }
 
 fn files(image: &LocalImage) -> impl Iterator<Item = (AssetKind, &Path)> {
-    let initrd = image
-        .initrd_path
-        .as_deref()
-        .map(|path| (AssetKind::Initrd, path));
+    let initrd = image.initrd_path.as_deref().map(|path| (AssetKind::Initrd, path));
     std::iter::once((AssetKind::Kernel, image.kernel_path.as_path()))
         .chain(initrd)
-        .chain(std::iter::once((
-            AssetKind::Rootfs,
-            image.rootfs_path.as_path(),
-        )))
+        .chain(std::iter::once((AssetKind::Rootfs, image.rootfs_path.as_path())))
 }
 
 impl AssetName {

@@ -23,18 +23,11 @@ struct Pin {
 pub(super) fn run(session: &Session<'_>, name: &str) -> Result<Exit, Failure> {
     let manager = session.manager()?;
     let options = signals::fetch_options()?;
-    let source = manager
-        .pin(name, &options)
-        .map_err(|error| error.into_failure(name))?;
+    let source = manager.pin(name, &options).map_err(|error| error.into_failure(name))?;
     let toml = source.to_registry_toml();
     session.output.text(&toml);
-    let pins = source
-        .assets()
-        .map(|asset| Pin {
-            kind: asset.kind,
-            digest: asset.digest,
-        })
-        .collect();
+    let pins =
+        source.assets().map(|asset| Pin { kind: asset.kind, digest: asset.digest }).collect();
     session.output.json(&Pinned { name, toml, pins }, None);
     Ok(Exit::Done)
 }

@@ -37,14 +37,7 @@ pub(super) fn run(session: &Session<'_>, dry_run: bool) -> Result<Exit, Failure>
         freed_bytes: item.freed_bytes,
     });
     let items = items.collect();
-    session.output.json(
-        &Report {
-            dry_run,
-            freed_bytes: pruned.freed_bytes,
-            items,
-        },
-        None,
-    );
+    session.output.json(&Report { dry_run, freed_bytes: pruned.freed_bytes, items }, None);
     Ok(Exit::Done)
 }
 
@@ -54,11 +47,7 @@ fn describe(pruned: &Pruned, dry_run: bool) -> String {
     for item in &pruned.items {
         let (what, path) = (label(item.what), item.path.display());
         // Writing to a String does not fail.
-        let _ = writeln!(
-            text,
-            "{verb} {what} {path} ({})",
-            size::human(item.freed_bytes)
-        );
+        let _ = writeln!(text, "{verb} {what} {path} ({})", size::human(item.freed_bytes));
     }
     let freed = size::human(pruned.freed_bytes);
     match (pruned.items.is_empty(), dry_run) {

@@ -78,9 +78,7 @@ fn pull(
     let ensured = manager.ensure_image_with(name, &observed);
     watch.finish();
     let image = ensured.map_err(|error| error.into_failure(name))?;
-    let report = manager
-        .inspect(name)
-        .map_err(|error| error.into_failure(name))?;
+    let report = manager.inspect(name).map_err(|error| error.into_failure(name))?;
     let asset = |asset: &AssetReport| PulledAsset::new(asset, tally.asset(asset.kind));
     Ok(Pulled {
         directory: path_text(&report.directory),
@@ -120,12 +118,7 @@ impl Pulled {
     fn summary(&self, name: &str) -> String {
         let ready = style::paint(style::GOOD, "ready");
         let mut text = format!("{name}: {ready} in {}\n", self.directory);
-        let widest = self
-            .assets
-            .iter()
-            .map(|asset| asset.story().len())
-            .max()
-            .unwrap_or_default();
+        let widest = self.assets.iter().map(|asset| asset.story().len()).max().unwrap_or_default();
         for asset in &self.assets {
             let size = asset.size.map(size::human).unwrap_or_default();
             let pin = if asset.pinned {

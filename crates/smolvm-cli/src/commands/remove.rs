@@ -13,9 +13,7 @@ pub(super) fn run(session: &Session<'_>, names: &[String]) -> Result<Exit, Failu
     let manager = session.manager()?;
     let options = signals::fetch_options()?;
     Ok(each::image(session, names, |name| {
-        let removed = manager
-            .remove(name, &options)
-            .map_err(|error| error.into_failure(name));
+        let removed = manager.remove(name, &options).map_err(|error| error.into_failure(name));
         if let Ok(removed) = &removed
             && !session.options.quiet
         {
@@ -27,10 +25,7 @@ pub(super) fn run(session: &Session<'_>, names: &[String]) -> Result<Exit, Failu
 
 fn describe(name: &str, removed: Removed) -> String {
     if removed.existed {
-        format!(
-            "{name}: removed, {} freed\n",
-            size::human(removed.freed_bytes)
-        )
+        format!("{name}: removed, {} freed\n", size::human(removed.freed_bytes))
     } else {
         format!("{name}: not in the cache, nothing to remove\n")
     }

@@ -32,28 +32,21 @@ pub(super) fn run(session: &Session<'_>, names: &[String]) -> Result<Exit, Failu
         let report = match verify(&manager, name, &options, &progress) {
             Ok(report) => report,
             Err(failure) => {
-                return Turn {
-                    result: None,
-                    failure: Some(failure),
-                };
+                return Turn { result: None, failure: Some(failure) };
             }
         };
         if !session.options.quiet {
             session.output.text(&describe(&report));
         }
-        Turn {
-            failure: failure_of(&report),
-            result: Some(ImageObject::from(&report)),
-        }
+        Turn { failure: failure_of(&report), result: Some(ImageObject::from(&report)) }
     }))
 }
 
 /// The names that a registry has; of the others only the log speaks, since nothing states what
 /// they should be.
 fn registered_of(manager: &ImageManager, names: Vec<String>) -> Vec<String> {
-    let (registered, others): (Vec<_>, Vec<_>) = names
-        .into_iter()
-        .partition(|name| manager.registry().get(name).is_some());
+    let (registered, others): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| manager.registry().get(name).is_some());
     for name in others {
         log::warn!("'{name}' is not verified: no registry names it");
     }
@@ -93,11 +86,7 @@ fn failure_of(report: &ImageReport) -> Option<Failure> {
 
 fn describe(report: &ImageReport) -> String {
     let line = |asset: &AssetReport| {
-        let style = if asset.status.is_good() {
-            style::GOOD
-        } else {
-            style::ERROR
-        };
+        let style = if asset.status.is_good() { style::GOOD } else { style::ERROR };
         let state = style::paint(style, &state(&asset.status));
         format!("{}: {}: {state}\n", report.name, asset.kind)
     };

@@ -40,11 +40,7 @@ enum Shows {
 
 impl ImageBars {
     pub(super) fn new(terminal: &Terminal, image: &str) -> Self {
-        Self {
-            terminal: terminal.clone(),
-            image: printable(image),
-            bars: Mutex::default(),
-        }
+        Self { terminal: terminal.clone(), image: printable(image), bars: Mutex::default() }
     }
 
     pub(super) fn event(&self, kind: AssetKind, event: &Event) {
@@ -55,15 +51,9 @@ impl ImageBars {
             Event::Verifying { size } => bar.note(&format!("verifying {}", size::human(*size))),
             Event::Damaged { reason } => bar.note(&format!("damaged: {reason}")),
             Event::Waiting { what } => bar.note(&format!("waiting for {what}")),
-            Event::Retrying {
-                attempt,
-                pause,
-                reason,
-            } => {
+            Event::Retrying { attempt, pause, reason } => {
                 let pause = pause.as_secs_f64();
-                bar.note(&format!(
-                    "attempt {attempt} failed, next in {pause:.1} s: {reason}"
-                ));
+                bar.note(&format!("attempt {attempt} failed, next in {pause:.1} s: {reason}"));
             }
             Event::Cached { size } | Event::Shared { size, .. } | Event::Fetched { size, .. } => {
                 bar.note(&format!("done, {}", size::human(*size)));
@@ -85,10 +75,7 @@ impl ImageBars {
         bar.set_style(style(NOTE));
         bar.set_prefix(format!("{} {:<6}", self.image, kind.label()));
         bar.enable_steady_tick(Duration::from_millis(120));
-        AssetBar {
-            bar,
-            shows: Shows::Note,
-        }
+        AssetBar { bar, shows: Shows::Note }
     }
 
     fn bars(&self) -> MutexGuard<'_, BTreeMap<AssetKind, AssetBar>> {

@@ -34,31 +34,21 @@ struct Transfer {
 
 impl ImageLines {
     pub(super) fn new(terminal: &Terminal, image: &str) -> Self {
-        Self {
-            terminal: terminal.clone(),
-            image: image.to_owned(),
-            transfers: Mutex::default(),
-        }
+        Self { terminal: terminal.clone(), image: image.to_owned(), transfers: Mutex::default() }
     }
 
     pub(super) fn event(&self, kind: AssetKind, event: &Event) {
         match event {
             Event::Progress { done, total } => self.progress(kind, *done, *total),
             Event::Fetched { received, .. } => {
-                let took = self
-                    .transfers()
-                    .remove(&kind)
-                    .map(|transfer| transfer.started.elapsed());
+                let took =
+                    self.transfers().remove(&kind).map(|transfer| transfer.started.elapsed());
                 let seconds = took.unwrap_or_default().as_secs_f64();
                 let received = size::human(*received);
                 self.say(kind, &format!("received {received} in {seconds:.1} s"));
             }
             Event::Waiting { what } => self.say(kind, &format!("waiting for {what}")),
-            Event::Retrying {
-                attempt,
-                pause,
-                reason,
-            } => {
+            Event::Retrying { attempt, pause, reason } => {
                 let pause = pause.as_secs_f64();
                 let text = format!("attempt {attempt} failed: {reason}; next in {pause:.1} s");
                 self.say(kind, &text);
@@ -73,21 +63,11 @@ impl ImageLines {
         let mut transfers = self.transfers();
         let Some(transfer) = transfers.get_mut(&kind) else {
             let next_mark = next_mark(done, total);
-            transfers.insert(
-                kind,
-                Transfer {
-                    started: now,
-                    last_line: now,
-                    next_mark,
-                },
-            );
+            transfers.insert(kind, Transfer { started: now, last_line: now, next_mark });
             drop(transfers);
             let size = total.map_or("size not announced".to_owned(), size::human);
             let kept = (done > 0).then(|| format!(", {} are there already", size::human(done)));
-            self.say(
-                kind,
-                &format!("fetching, {size}{}", kept.unwrap_or_default()),
-            );
+            self.say(kind, &format!("fetching, {size}{}", kept.unwrap_or_default()));
             return;
         };
         if done < transfer.next_mark || now - transfer.last_line < INTERVAL {
@@ -100,24 +80,18 @@ impl ImageLines {
         match total {
             Some(total) if total > 0 => {
                 let percent = u128::from(done) * 100 / u128::from(total);
-                self.say(
-                    kind,
-                    &format!("{percent} %, {done_text} of {}", size::human(total)),
-                );
+                self.say(kind, &format!("{percent} %, {done_text} of {}", size::human(total)));
             }
             _ => self.say(kind, &done_text),
         }
     }
 
     fn say(&self, kind: AssetKind, text: &str) {
-        self.terminal
-            .line(&format!("{}: {kind}: {text}", self.image));
+        self.terminal.line(&format!("{}: {kind}: {text}", self.image));
     }
 
     fn transfers(&self) -> MutexGuard<'_, BTreeMap<AssetKind, Transfer>> {
-        self.transfers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.transfers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

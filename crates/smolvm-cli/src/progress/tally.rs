@@ -98,16 +98,9 @@ mod tests {
     #[test]
     fn the_last_event_decides() {
         let cached = Event::Cached { size: 1 };
-        let waiting = Event::Waiting {
-            what: "a lock".to_owned(),
-        };
-        let fetched = Event::Fetched {
-            size: 1,
-            received: 1,
-        };
-        let damaged = Event::Damaged {
-            reason: "a byte".to_owned(),
-        };
+        let waiting = Event::Waiting { what: "a lock".to_owned() };
+        let fetched = Event::Fetched { size: 1, received: 1 };
+        let damaged = Event::Damaged { reason: "a byte".to_owned() };
         assert_eq!(outcome(std::slice::from_ref(&cached)), Outcome::Cached);
         assert_eq!(outcome(&[waiting.clone(), cached]), Outcome::Waited);
         assert_eq!(outcome(&[damaged, waiting, fetched]), Outcome::Fetched);

@@ -5,12 +5,9 @@ use crate::site::Site;
 /// Behaviour 42: blank is the default and never the current directory.
 #[test]
 fn blank_is_the_default() {
-    for (option, variable) in [
-        (Some(""), None),
-        (Some("  "), None),
-        (None, Some("")),
-        (Some(""), Some("/x")),
-    ] {
+    for (option, variable) in
+        [(Some(""), None), (Some("  "), None), (None, Some("")), (Some(""), Some("/x"))]
+    {
         let site = Site::with_dev();
         let elsewhere = site.home("elsewhere");
         fs_err::create_dir(&elsewhere).unwrap();
@@ -18,11 +15,7 @@ fn blank_is_the_default() {
         command.args(option.map(|value| format!("--cache-dir={value}")));
         command.envs(variable.map(|value| ("SMOLVM_CACHE_DIR", value)));
         let finished = site.finish(command.current_dir(&elsewhere));
-        assert_eq!(
-            finished.code,
-            Some(0),
-            "{option:?} {variable:?}: {finished}"
-        );
+        assert_eq!(finished.code, Some(0), "{option:?} {variable:?}: {finished}");
         assert!(site.cache("dev/rootfs.ext4").exists());
         assert_eq!(fs_err::read_dir(&elsewhere).unwrap().count(), 0);
     }
@@ -32,16 +25,10 @@ fn blank_is_the_default() {
 fn the_option_wins_over_the_variable() {
     let site = Site::with_dev();
     let mut command = site.command(["image", "pull", "dev", "--cache-dir", "one"]);
-    assert_eq!(
-        site.finish(command.env("SMOLVM_CACHE_DIR", "two")).code,
-        Some(0)
-    );
+    assert_eq!(site.finish(command.env("SMOLVM_CACHE_DIR", "two")).code, Some(0));
     assert!(site.home("one/dev/rootfs.ext4").exists() && !site.home("two").exists());
     let mut command = site.command(["image", "pull", "dev"]);
-    assert_eq!(
-        site.finish(command.env("SMOLVM_CACHE_DIR", "two")).code,
-        Some(0)
-    );
+    assert_eq!(site.finish(command.env("SMOLVM_CACHE_DIR", "two")).code, Some(0));
     assert!(site.home("two/dev/rootfs.ext4").exists());
 }
 

@@ -27,18 +27,7 @@ fn unknown_image() {
 fn malformed_names() {
     let site = Site::new();
     let long = "a".repeat(129);
-    for name in [
-        "..",
-        "a/b",
-        "/etc",
-        ".x",
-        "a\n",
-        "a\u{1b}[31m",
-        "NUL",
-        &long,
-        "",
-        "  ",
-    ] {
+    for name in ["..", "a/b", "/etc", ".x", "a\n", "a\u{1b}[31m", "NUL", &long, "", "  "] {
         for command in ["pull", "inspect", "path", "pin", "verify", "rm"] {
             let finished = site.finish(&mut site.command(["image", command, "--", name]));
             assert_eq!(finished.code, Some(2), "{command} {name:?}: {finished}");
@@ -93,24 +82,13 @@ fn offline() {
     error: 'dev' is not in the cache (missing: kernel, rootfs) and the network is off (offline mode). Fetch it once without offline mode, or put the files under [HOME]/.smolvm/images/dev
     ");
     let mut command = site.command(["image", "pull", "dev"]);
-    assert_eq!(
-        site.finish(command.env("SMOLVM_OFFLINE", "yes")).code,
-        Some(5)
-    );
+    assert_eq!(site.finish(command.env("SMOLVM_OFFLINE", "yes")).code, Some(5));
     assert!(site.server.requests().is_empty());
     for off in ["", "0", "false"] {
         let mut command = site.command(["image", "pull", "dev"]);
-        assert_eq!(
-            site.finish(command.env("SMOLVM_OFFLINE", off)).code,
-            Some(0),
-            "{off:?}"
-        );
+        assert_eq!(site.finish(command.env("SMOLVM_OFFLINE", off)).code, Some(0), "{off:?}");
     }
-    assert_eq!(
-        site.run("--offline image pull dev").code,
-        Some(0),
-        "a hit needs no network"
-    );
+    assert_eq!(site.run("--offline image pull dev").code, Some(0), "a hit needs no network");
 }
 
 /// Behaviour 4: a mismatch names the URL and both digests.

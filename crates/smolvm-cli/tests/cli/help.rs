@@ -27,7 +27,7 @@ fn top() {
           --json                  Print one JSON object on standard output and nothing else there
       -q, --quiet                 Print results and errors alone: no progress, no warnings
       -v, --verbose...            Say more on standard error; twice for the details
-          --color <WHEN>          Use colours; auto is on a terminal where `NO_COLOR` is not set [default: auto] [possible values: auto, always, never]
+          --color <WHEN>          Use colours: auto (on a terminal, without `NO_COLOR`), always or never
           --attempts <N>          Try a transfer that breaks this many times in all
           --stall-timeout <SECS>  Give an attempt up after this many seconds without a byte
           --ca-file <FILE>        Trust the certificates in this PEM file too, beside the system's
@@ -93,7 +93,7 @@ fn image() {
           --json                  Print one JSON object on standard output and nothing else there
       -q, --quiet                 Print results and errors alone: no progress, no warnings
       -v, --verbose...            Say more on standard error; twice for the details
-          --color <WHEN>          Use colours; auto is on a terminal where `NO_COLOR` is not set [default: auto] [possible values: auto, always, never]
+          --color <WHEN>          Use colours: auto (on a terminal, without `NO_COLOR`), always or never
           --attempts <N>          Try a transfer that breaks this many times in all
           --stall-timeout <SECS>  Give an attempt up after this many seconds without a byte
           --ca-file <FILE>        Trust the certificates in this PEM file too, beside the system's
@@ -126,7 +126,7 @@ fn pull() {
           --json                  Print one JSON object on standard output and nothing else there
       -q, --quiet                 Print results and errors alone: no progress, no warnings
       -v, --verbose...            Say more on standard error; twice for the details
-          --color <WHEN>          Use colours; auto is on a terminal where `NO_COLOR` is not set [default: auto] [possible values: auto, always, never]
+          --color <WHEN>          Use colours: auto (on a terminal, without `NO_COLOR`), always or never
           --attempts <N>          Try a transfer that breaks this many times in all
           --stall-timeout <SECS>  Give an attempt up after this many seconds without a byte
           --ca-file <FILE>        Trust the certificates in this PEM file too, beside the system's
@@ -149,31 +149,17 @@ fn no_command_is_a_usage_error_with_the_help() {
     let finished = Site::new().run("image");
     assert_eq!(finished.code, Some(2));
     assert!(finished.stdout.is_empty());
-    assert!(
-        finished.stderr.contains("Usage: smolvm image"),
-        "{finished}"
-    );
+    assert!(finished.stderr.contains("Usage: smolvm image"), "{finished}");
 }
 
 #[test]
 fn examples_parse() {
-    for command in [
-        "list", "pull", "verify", "inspect", "path", "pin", "rm", "prune",
-    ] {
+    for command in ["list", "pull", "verify", "inspect", "path", "pin", "rm", "prune"] {
         let help = Site::new().run(&format!("image {command} --help")).stdout;
         let examples = help.split("Examples:\n").nth(1).unwrap();
-        assert!(
-            examples.lines().all(|line| line.contains("smolvm image ")),
-            "{examples}"
-        );
+        assert!(examples.lines().all(|line| line.contains("smolvm image ")), "{examples}");
         for line in examples.lines() {
-            let words = line
-                .split("smolvm ")
-                .nth(1)
-                .unwrap()
-                .split("  ")
-                .next()
-                .unwrap();
+            let words = line.split("smolvm ").nth(1).unwrap().split("  ").next().unwrap();
             let words = words.split([')', '|', '>']).next().unwrap();
             let finished = Site::new().run(&format!("{words} --offline"));
             assert_ne!(finished.code, Some(2), "{words}: {finished}");

@@ -44,18 +44,9 @@ fn pull_and_pull_again() {
       rootfs  cached     3.0 MiB  pinned
     ----- stderr -----
     ");
-    assert_eq!(
-        (site.server.hits("/kernel"), site.server.hits("/rootfs")),
-        (1, 1)
-    );
-    assert_eq!(
-        fs_err::read(site.cache("dev/vmlinux.bin")).unwrap(),
-        kernel()
-    );
-    assert_eq!(
-        fs_err::read(site.cache("dev/rootfs.ext4")).unwrap(),
-        rootfs()
-    );
+    assert_eq!((site.server.hits("/kernel"), site.server.hits("/rootfs")), (1, 1));
+    assert_eq!(fs_err::read(site.cache("dev/vmlinux.bin")).unwrap(), kernel());
+    assert_eq!(fs_err::read(site.cache("dev/rootfs.ext4")).unwrap(), rootfs());
     assert_prints!(site.run("image ls"), @"
     exit: 0
     ----- stdout -----
@@ -133,15 +124,9 @@ fn refresh_fetches_what_changed() {
     assert_eq!(site.run("image pull loose").code, Some(0));
     site.serve("/rootfs", Route::new(kernel()).etag("\"new\""));
     assert_eq!(site.run("image pull loose").code, Some(0));
-    assert_eq!(
-        fs_err::read(site.cache("loose/rootfs.ext4")).unwrap(),
-        rootfs()
-    );
+    assert_eq!(fs_err::read(site.cache("loose/rootfs.ext4")).unwrap(), rootfs());
     assert_eq!(site.run("image pull loose --refresh --sync").code, Some(0));
-    assert_eq!(
-        fs_err::read(site.cache("loose/rootfs.ext4")).unwrap(),
-        kernel()
-    );
+    assert_eq!(fs_err::read(site.cache("loose/rootfs.ext4")).unwrap(), kernel());
 }
 
 #[test]
@@ -205,11 +190,7 @@ fn a_pin_goes_into_the_registry() {
     ----- stderr -----
     ");
     assert_eq!(site.run("image pull loose").code, Some(0));
-    assert_eq!(
-        site.server.hits("/rootfs"),
-        1,
-        "the pinned bytes are cached already"
-    );
+    assert_eq!(site.server.hits("/rootfs"), 1, "the pinned bytes are cached already");
 }
 
 #[test]
@@ -345,10 +326,7 @@ fn prune_removes_what_no_registry_names() {
     ----- stderr -----
     ");
     assert_eq!(
-        done.stdout
-            .replace("removed", "would remove")
-            .lines()
-            .next(),
+        done.stdout.replace("removed", "would remove").lines().next(),
         announced.stdout.lines().next()
     );
     assert!(!site.cache("dev").exists());
@@ -358,21 +336,9 @@ fn prune_removes_what_no_registry_names() {
 #[test]
 fn retries_are_said() {
     let site = Site::with_dev();
-    site.serve(
-        "/rootfs",
-        Route::new(rootfs())
-            .etag("\"r\"")
-            .fault_on(0, Fault::CutAt(1 << 20)),
-    );
+    site.serve("/rootfs", Route::new(rootfs()).etag("\"r\"").fault_on(0, Fault::CutAt(1 << 20)));
     let finished = site.run("image pull dev");
     assert_eq!(finished.code, Some(0), "{finished}");
-    assert!(
-        finished.stderr.contains("dev: rootfs: attempt 1 failed: "),
-        "{finished}"
-    );
-    assert!(
-        site.server.requests_for("/rootfs")[1]
-            .header("range")
-            .is_some()
-    );
+    assert!(finished.stderr.contains("dev: rootfs: attempt 1 failed: "), "{finished}");
+    assert!(site.server.requests_for("/rootfs")[1].header("range").is_some());
 }

@@ -16,10 +16,7 @@ fn signal(child: &Child, signal: Signal) {
 fn held() -> (Site, Gate) {
     let (site, gate) = (Site::with_dev(), Gate::new());
     let fault = Fault::HoldAt(2 << 20, gate.clone());
-    site.serve(
-        "/rootfs",
-        Route::new(rootfs()).etag("\"r\"").fault_on(0, fault),
-    );
+    site.serve("/rootfs", Route::new(rootfs()).etag("\"r\"").fault_on(0, fault));
     (site, gate)
 }
 
@@ -36,10 +33,7 @@ fn an_interrupted_pull_ends_with_130_and_the_next_goes_on_from_there() {
         assert!(!site.cache("dev/rootfs.ext4").exists());
 
         assert_eq!(site.run("image pull dev").code, Some(0));
-        assert_eq!(
-            fs_err::read(site.cache("dev/rootfs.ext4")).unwrap(),
-            rootfs()
-        );
+        assert_eq!(fs_err::read(site.cache("dev/rootfs.ext4")).unwrap(), rootfs());
         assert_eq!(site.server.hits("/rootfs"), 2);
     }
 }
@@ -52,14 +46,8 @@ fn an_interrupted_pull_says_so_in_json() {
     signal(&pull, Signal::INT);
     let finished = site.wait(pull);
     assert_eq!(finished.code, Some(130), "{finished}");
-    assert!(
-        finished.stdout.contains("\"kind\":\"interrupted\""),
-        "{finished}"
-    );
-    assert!(
-        !finished.stdout.contains("hello"),
-        "what comes after is not begun: {finished}"
-    );
+    assert!(finished.stdout.contains("\"kind\":\"interrupted\""), "{finished}");
+    assert!(!finished.stdout.contains("hello"), "what comes after is not begun: {finished}");
 }
 
 /// Behaviour 30: the waiting process says what it waits for, Ctrl-C ends it alone, and the asset

@@ -51,12 +51,7 @@ fn every_command_prints_one_object() {
 #[test]
 fn pull_says_how_each_asset_was_had() {
     let site = Site::with_dev();
-    site.serve(
-        "/rootfs",
-        Route::new(rootfs())
-            .etag("\"r\"")
-            .fault_on(0, Fault::CutAt(1000)),
-    );
+    site.serve("/rootfs", Route::new(rootfs()).etag("\"r\"").fault_on(0, Fault::CutAt(1000)));
     let mut value = run(&site, "image pull dev");
     let image = &mut value["images"][0];
     assert!(image["elapsed_ms"].take().is_u64());
@@ -81,10 +76,7 @@ fn pull_says_how_each_asset_was_had() {
 
     let value = run(&site, "image pull dev");
     for asset in value["images"][0]["assets"].as_array().unwrap() {
-        assert_eq!(
-            (&asset["outcome"], &asset["received"]),
-            (&json!("cached"), &json!(0))
-        );
+        assert_eq!((&asset["outcome"], &asset["received"]), (&json!("cached"), &json!(0)));
     }
 }
 
@@ -95,10 +87,8 @@ fn failures_are_in_the_list_and_the_first_is_at_the_top() {
     assert_eq!(value["error"]["kind"], "unknown-image");
     assert_eq!(value["error"]["image"], "nope");
     let images = value["images"].as_array().unwrap();
-    let brief: Vec<_> = images
-        .iter()
-        .map(|i| (&i["name"], &i["ok"], &i["error"]["kind"]))
-        .collect();
+    let brief: Vec<_> =
+        images.iter().map(|i| (&i["name"], &i["ok"], &i["error"]["kind"])).collect();
     assert_eq!(
         brief,
         [
@@ -123,10 +113,7 @@ fn kinds_of_errors() {
         assert_eq!(run(&site, line)["error"]["kind"], kind, "{line}");
     }
     site.serve("/rootfs", Route::new(rootfs()).fault(Fault::FlipByteAt(0)));
-    assert_eq!(
-        run(&site, "image pull dev")["error"]["kind"],
-        "verification"
-    );
+    assert_eq!(run(&site, "image pull dev")["error"]["kind"], "verification");
 }
 
 #[test]
@@ -134,13 +121,8 @@ fn list_and_inspect_have_the_same_image() {
     let site = Site::with_dev();
     run(&site, "image pull dev");
     let list = run(&site, "image list");
-    let mut listed = list["images"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|i| i["name"] == "dev")
-        .cloned()
-        .unwrap();
+    let mut listed =
+        list["images"].as_array().unwrap().iter().find(|i| i["name"] == "dev").cloned().unwrap();
     let inspected = run(&site, "image inspect dev");
     let fields = listed.as_object_mut().unwrap();
     fields.remove("name");

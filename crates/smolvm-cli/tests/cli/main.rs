@@ -1,10 +1,6 @@
 //! The real binary against a real server: what it prints, how it ends, what it leaves.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod cache_dir;
 mod errors;

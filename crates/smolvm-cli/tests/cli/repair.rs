@@ -27,10 +27,7 @@ fn verify_finds_it_and_changes_nothing() {
     ----- stderr -----
     error: 'dev' is damaged (rootfs). Repair it: smolvm image pull dev
     ");
-    assert_ne!(
-        fs_err::read(site.cache("dev/rootfs.ext4")).unwrap(),
-        rootfs()
-    );
+    assert_ne!(fs_err::read(site.cache("dev/rootfs.ext4")).unwrap(), rootfs());
 }
 
 /// Behaviours 6 and 28: one changed byte is found, and that asset alone is fetched again.
@@ -48,12 +45,6 @@ fn pull_repairs_it() {
     dev: rootfs: fetching, 3.0 MiB
     dev: rootfs: received 3.0 MiB in [TIME]
     ");
-    assert_eq!(
-        fs_err::read(site.cache("dev/rootfs.ext4")).unwrap(),
-        rootfs()
-    );
-    assert_eq!(
-        (site.server.hits("/kernel"), site.server.hits("/rootfs")),
-        (1, 2)
-    );
+    assert_eq!(fs_err::read(site.cache("dev/rootfs.ext4")).unwrap(), rootfs());
+    assert_eq!((site.server.hits("/kernel"), site.server.hits("/rootfs")), (1, 2));
 }

@@ -30,10 +30,7 @@ impl Site {
     pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         fs_err::create_dir(home.path().join(".smolvm")).unwrap();
-        Self {
-            server: Server::start(),
-            home,
-        }
+        Self { server: Server::start(), home }
     }
 
     /// A site with the pinned image `dev`.
@@ -58,10 +55,7 @@ impl Site {
             self.server.url("/rootfs"),
         );
         if pinned {
-            let (kernel, rootfs) = (
-                content::sha256_hex(&kernel()),
-                content::sha256_hex(&rootfs()),
-            );
+            let (kernel, rootfs) = (content::sha256_hex(&kernel()), content::sha256_hex(&rootfs()));
             entry += &format!("kernel_sha256 = \"{kernel}\"\nrootfs_sha256 = \"{rootfs}\"\n");
         }
         self.append_to_registry(&entry);
@@ -92,11 +86,7 @@ impl Site {
     /// The binary with these arguments and nothing of the environment of the tests.
     pub(crate) fn command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_smolvm"));
-        command
-            .args(args)
-            .env_clear()
-            .env("HOME", self.home.path())
-            .env("TERM", "xterm");
+        command.args(args).env_clear().env("HOME", self.home.path()).env("TERM", "xterm");
         command.current_dir(self.home.path()).stdin(Stdio::null());
         command
     }
@@ -114,11 +104,7 @@ impl Site {
     /// Runs `smolvm` with the words of `line`, to be waited for by [`Self::wait`].
     pub(crate) fn start(&self, line: &str) -> Child {
         let mut command = self.command(line.split_whitespace());
-        command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Waits for the end of a process.
@@ -131,8 +117,7 @@ impl Site {
         let stable = |bytes: Vec<u8>| {
             let text = String::from_utf8(bytes).unwrap();
             let home = self.home.path().display().to_string();
-            text.replace(&home, "[HOME]")
-                .replace(&self.server.host(), "[SERVER]")
+            text.replace(&home, "[HOME]").replace(&self.server.host(), "[SERVER]")
         };
         Finished {
             code: output.status.code(),
@@ -148,11 +133,7 @@ impl fmt::Display for Finished {
             Some(code) => writeln!(f, "exit: {code}")?,
             None => writeln!(f, "ended by a signal")?,
         }
-        write!(
-            f,
-            "----- stdout -----\n{}----- stderr -----\n{}",
-            self.stdout, self.stderr
-        )
+        write!(f, "----- stdout -----\n{}----- stderr -----\n{}", self.stdout, self.stderr)
     }
 }
 

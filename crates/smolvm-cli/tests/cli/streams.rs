@@ -8,18 +8,11 @@ use crate::site::Site;
 #[test]
 fn a_reader_that_has_read_enough_is_no_error() {
     let site = Site::with_dev();
-    for args in [
-        &["image", "list"][..],
-        &["completions", "bash"],
-        &["image", "list", "--json"],
-    ] {
+    for args in [&["image", "list"][..], &["completions", "bash"], &["image", "list", "--json"]] {
         let (reader, writer) = pipe().unwrap();
         drop(reader);
-        let finished = site.finish(
-            site.command(args.iter().copied())
-                .stdout(writer)
-                .stderr(Stdio::piped()),
-        );
+        let finished =
+            site.finish(site.command(args.iter().copied()).stdout(writer).stderr(Stdio::piped()));
         assert_eq!(finished.code, Some(0), "{args:?}: {finished}");
         assert_eq!(finished.stderr, "", "{args:?}");
     }
@@ -40,11 +33,7 @@ fn help_to_a_closed_pipe_does_not_panic() {
     let site = Site::new();
     let (reader, writer) = pipe().unwrap();
     drop(reader);
-    let finished = site.finish(
-        site.command(["--help"])
-            .stdout(writer)
-            .stderr(Stdio::piped()),
-    );
+    let finished = site.finish(site.command(["--help"]).stdout(writer).stderr(Stdio::piped()));
     assert_eq!(finished.stderr, "");
 }
 
@@ -52,19 +41,11 @@ fn help_to_a_closed_pipe_does_not_panic() {
 fn a_full_disk_under_standard_output_is_an_error() {
     let site = Site::new();
     for args in [&["image", "list"][..], &["image", "list", "--json"]] {
-        let full = fs_err::OpenOptions::new()
-            .write(true)
-            .open("/dev/full")
-            .unwrap();
+        let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut command = site.command(args.iter().copied());
         let finished = site.finish(command.stdout(full.into_parts().0).stderr(Stdio::piped()));
         assert_eq!(finished.code, Some(1), "{finished}");
-        assert!(
-            finished
-                .stderr
-                .contains("error: cannot write to standard output: "),
-            "{finished}"
-        );
+        assert!(finished.stderr.contains("error: cannot write to standard output: "), "{finished}");
     }
 }
 
@@ -81,10 +62,7 @@ fn colours_only_where_asked_for() {
     assert!(has_colour("image list --color always", None));
     assert!(has_colour("image nonsense --color always", None));
     assert!(has_colour("image pull nope --color=always", None));
-    assert!(
-        has_colour("image list --color always", Some("1")),
-        "an option wins over a variable"
-    );
+    assert!(has_colour("image list --color always", Some("1")), "an option wins over a variable");
     assert!(!has_colour("image list --color never", None));
     assert!(!has_colour("image list --json --color always", None));
 }

@@ -8,57 +8,30 @@ use crate::site::{Finished, Site, rootfs};
 
 /// Runs `smolvm LINE` on a terminal of 100 columns; its streams are one, as on the screen.
 fn on_terminal(site: &Site, line: &str, variables: &[(&str, &str)]) -> Option<Finished> {
-    if Command::new("script")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status()
-        .is_err()
-    {
+    if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
         skip("script(1) of util-linux is not installed");
         return None;
     }
     let binary = env!("CARGO_BIN_EXE_smolvm");
     let mut command = Command::new("script");
     let line = format!("stty cols 100 && exec '{binary}' {line}");
-    command.args([
-        "--quiet",
-        "--return",
-        "--flush",
-        "--command",
-        &line,
-        "/dev/null",
-    ]);
+    command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    command
-        .env_clear()
-        .env("PATH", path)
-        .env("HOME", site.home(""))
-        .env("TERM", "xterm");
-    command
-        .env("SHELL", "/bin/sh")
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null());
+    command.env_clear().env("PATH", path).env("HOME", site.home("")).env("TERM", "xterm");
+    command.env("SHELL", "/bin/sh").envs(variables.iter().copied()).stdin(Stdio::null());
     Some(site.finish(&mut command))
 }
 
 #[test]
 fn bars_show_bytes_rate_and_time_left() {
     let site = Site::with_dev();
-    let slow = Fault::Throttle {
-        bytes_per_second: 3 << 20,
-    };
+    let slow = Fault::Throttle { bytes_per_second: 3 << 20 };
     site.serve("/rootfs", Route::new(rootfs()).etag("\"r\"").fault(slow));
     let Some(finished) = on_terminal(&site, "image pull dev", &[]) else {
         return;
     };
     assert_eq!(finished.code, Some(0), "{finished}");
-    for part in [
-        "dev rootfs",
-        " of 3.00 MiB",
-        "MiB/s",
-        " left",
-        "dev: \u{1b}[32mready",
-    ] {
+    for part in ["dev rootfs", " of 3.00 MiB", "MiB/s", " left", "dev: \u{1b}[32mready"] {
         assert!(finished.stdout.contains(part), "{part:?} in {finished}");
     }
 }
