@@ -1,5 +1,7 @@
 //! The awaited calls do what the blocking ones do, and end when they are dropped.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::pin::pin;
 use std::sync::mpsc;
 use std::time::Duration;

@@ -14,8 +14,10 @@ use crate::terminal::{Terminal, printable};
 const SIZED: &str = "{prefix} {wide_bar} {binary_bytes:>10} of {binary_total_bytes}  {binary_bytes_per_sec:>12}  {eta} left";
 /// A transfer whose end nobody announced.
 const UNSIZED: &str = "{prefix} {spinner} {binary_bytes:>10}  {binary_bytes_per_sec:>12}";
-/// Anything else; cut off where the terminal ends.
+/// Anything else that takes time; cut off where the terminal ends.
 const NOTE: &str = "{prefix} {spinner} {wide_msg}";
+/// An asset that is had.
+const DONE: &str = "{prefix} {wide_msg}";
 
 /// The bars of one image.
 #[derive(Debug)]
@@ -56,8 +58,7 @@ impl ImageBars {
                 bar.note(&format!("attempt {attempt} failed, next in {pause:.1} s: {reason}"));
             }
             Event::Cached { size } | Event::Shared { size, .. } | Event::Fetched { size, .. } => {
-                bar.note(&format!("done, {}", size::human(*size)));
-                bar.bar.disable_steady_tick();
+                bar.done(*size);
             }
             _ => {}
         }
@@ -103,6 +104,13 @@ impl AssetBar {
         self.bar.reset_eta();
     }
 
+    fn done(&mut self, size: u64) {
+        self.shows = Shows::Note;
+        self.bar.set_style(style(DONE));
+        self.bar.set_message(format!("done, {}", size::human(size)));
+        self.bar.disable_steady_tick();
+    }
+
     fn note(&mut self, text: &str) {
         if self.shows != Shows::Note {
             self.shows = Shows::Note;
@@ -123,7 +131,7 @@ mod tests {
 
     #[test]
     fn templates_parse() {
-        for template in [SIZED, UNSIZED, NOTE] {
+        for template in [SIZED, UNSIZED, NOTE, DONE] {
             ProgressStyle::with_template(template).unwrap();
         }
     }

@@ -44,7 +44,23 @@ fn every_command_prints_one_object() {
         "image nonsense",
         "completions bash",
     ] {
-        run(&site, line);
+        every_field_is_documented(&run(&site, line));
+    }
+}
+
+fn every_field_is_documented(value: &Value) {
+    const PAGE: &str = include_str!("../../../../docs/cli.md");
+    match value {
+        Value::Array(items) => items.iter().for_each(every_field_is_documented),
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let is_there =
+                    PAGE.contains(&format!("`{field}`")) || PAGE.contains(&format!("\"{field}\":"));
+                assert!(is_there, "docs/cli.md says nothing of {field:?}");
+                every_field_is_documented(value);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use smolvm_testkit::{Route, Server, content};
+use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::{Route, Server};
 use tempfile::TempDir;
 
 /// Bytes of a kernel.
@@ -49,16 +50,15 @@ impl Site {
 
     /// Adds an image of `/kernel` and `/rootfs` to `~/.smolvm/registry.toml`.
     pub(crate) fn register(&self, name: &str, pinned: bool) {
-        let mut entry = format!(
-            "[images.{name}]\nkernel_url = \"{}\"\nrootfs_url = \"{}\"\n",
-            self.server.url("/kernel"),
-            self.server.url("/rootfs"),
-        );
-        if pinned {
-            let (kernel, rootfs) = (content::sha256_hex(&kernel()), content::sha256_hex(&rootfs()));
-            entry += &format!("kernel_sha256 = \"{kernel}\"\nrootfs_sha256 = \"{rootfs}\"\n");
-        }
-        self.append_to_registry(&entry);
+        let (kernel, rootfs) = (self.server.url("/kernel"), self.server.url("/rootfs"));
+        let urls = format!("kernel_url = \"{kernel}\"\nrootfs_url = \"{rootfs}\"\n");
+        let pins = if pinned {
+            let (kernel, rootfs) = (sha256_hex(&self::kernel()), sha256_hex(&self::rootfs()));
+            format!("kernel_sha256 = \"{kernel}\"\nrootfs_sha256 = \"{rootfs}\"\n")
+        } else {
+            String::new()
+        };
+        self.append_to_registry(&format!("[images.{name}]\n{urls}{pins}"));
     }
 
     /// Adds text to `~/.smolvm/registry.toml`.
@@ -154,11 +154,11 @@ fn in_order_of_assets(stderr: &str) -> String {
 }
 
 pub(crate) fn kernel() -> Vec<u8> {
-    content::noise(1, KERNEL)
+    noise(1, KERNEL)
 }
 
 pub(crate) fn rootfs() -> Vec<u8> {
-    content::noise(2, ROOTFS)
+    noise(2, ROOTFS)
 }
 
 /// Compares all that a run printed with the recorded text, times left out.
