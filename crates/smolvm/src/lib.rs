@@ -19,3 +19,8 @@
 pub mod tokio;
 
 pub use smolvm_image::*;
+
+/// Its Rust examples are tested with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

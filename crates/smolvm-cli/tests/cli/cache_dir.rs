@@ -61,3 +61,24 @@ fn looking_creates_nothing() {
         assert!(!site.cache("").exists(), "{line}");
     }
 }
+
+/// Behaviours 40 and 43: a planted link is named and not followed, the other images are listed, and
+/// `rm` removes the link alone.
+#[test]
+fn a_link_for_an_image() {
+    let site = Site::with_dev();
+    assert_eq!(site.run("image pull dev").code, Some(0));
+    let outside = site.home("outside");
+    fs_err::create_dir(&outside).unwrap();
+    fs_err::write(outside.join("vmlinux.bin"), "precious").unwrap();
+    fs_err::os::unix::fs::symlink(&outside, site.cache("hello")).unwrap();
+
+    let list = site.run("image list");
+    assert_eq!(list.code, Some(1), "{list}");
+    assert!(list.stderr.contains("/.smolvm/images/hello is a symbolic link"), "{list}");
+    assert!(list.stdout.contains("dev "), "{list}");
+    assert_eq!(site.run("image pull hello --attempts 1").code, Some(1));
+    assert_eq!(site.run("image rm hello").code, Some(0));
+    assert!(!site.cache("hello").exists());
+    assert_eq!(fs_err::read_to_string(outside.join("vmlinux.bin")).unwrap(), "precious");
+}
