@@ -32,9 +32,9 @@ pub static BUILTIN_IMAGES: LazyLock<Registry> = LazyLock::new(|| {
 /// Images by name.
 ///
 /// ```
-/// use smolvm_image::{BUILTIN_IMAGES, ImageSource, Registry};
+/// use smolvm_image::{ImageSource, Registry};
 ///
-/// let mut registry: Registry = BUILTIN_IMAGES.clone();
+/// let mut registry = Registry::builtin();
 /// registry.insert(
 ///     ImageSource::builder("my-image")
 ///         .kernel("https://example.com/vmlinux.bin", None)
@@ -54,6 +54,12 @@ impl Registry {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The built-in images: a copy of [`BUILTIN_IMAGES`] to add others to.
+    #[must_use]
+    pub fn builtin() -> Self {
+        BUILTIN_IMAGES.clone()
     }
 
     /// Reads a registry file: JSON where the name ends in `.json`, else TOML.
@@ -82,7 +88,7 @@ impl Registry {
     /// # Errors
     /// As [`load`](Self::load). A file that is named and does not exist is an error.
     pub fn layered(files: &[PathBuf]) -> Result<Self, RegistryError> {
-        let mut registry = BUILTIN_IMAGES.clone();
+        let mut registry = Self::builtin();
         if let Some(path) = home::home_dir().map(|home| home.join(".smolvm/registry.toml")) {
             match Self::load(&path) {
                 Ok(user) => registry.merge(user),
