@@ -42,13 +42,8 @@ pub(crate) fn boot(guest: &Guest, wanted: &str, console: &Path) -> Result<Booted
     qemu.args(["-M", "microvm", "-accel", "tcg", "-cpu", "max", "-m", "512"]);
     qemu.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
     qemu.args(["-display", "none", "-serial", "stdio"]);
-    qemu.arg("-kernel")
-        .arg(&guest.kernel)
-        .arg("-initrd")
-        .arg(&guest.initrd);
-    qemu.arg("-drive")
-        .arg(disk(&guest.rootfs))
-        .args(["-device", "virtio-blk-device,drive=root"]);
+    qemu.arg("-kernel").arg(&guest.kernel).arg("-initrd").arg(&guest.initrd);
+    qemu.arg("-drive").arg(disk(&guest.rootfs)).args(["-device", "virtio-blk-device,drive=root"]);
     qemu.arg("-append").arg(boot_args(&guest.boot_args));
     term::command(&command::describe(&qemu));
 
@@ -66,10 +61,7 @@ pub(crate) fn boot(guest: &Guest, wanted: &str, console: &Path) -> Result<Booted
     let line = line.with_context(|| last_words(console))?;
     let status = running.wait_until(started + DEADLINE)?;
     if !status {
-        bail!(
-            "the emulator failed after the guest's line; see {}",
-            console.display()
-        );
+        bail!("the emulator failed after the guest's line; see {}", console.display());
     }
     Ok(Booted { line, took })
 }
@@ -101,14 +93,7 @@ fn clock_khz() -> Option<u64> {
         Some(line.split_once(':')?.1.trim())
     };
     let nominal = value("model name")
-        .and_then(|name| {
-            name.split_once("@ ")?
-                .1
-                .strip_suffix("GHz")?
-                .trim()
-                .parse::<f64>()
-                .ok()
-        })
+        .and_then(|name| name.split_once("@ ")?.1.strip_suffix("GHz")?.trim().parse::<f64>().ok())
         .map(|ghz| ghz * 1e6);
     let current = || Some(value("cpu MHz")?.parse::<f64>().ok()? * 1e3);
     // A rate is positive and far below what an integer holds.
@@ -122,10 +107,7 @@ fn read_lines(output: ChildStdout, mut copy: fs_err::File) -> Receiver<String> {
     thread::spawn(move || {
         let mut output = BufReader::new(output);
         let mut line = Vec::new();
-        while output
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|length| length > 0)
-        {
+        while output.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
             // Both can only fail when nobody needs them any more.
             let _ = copy.write_all(&line);
             let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned());
@@ -142,10 +124,7 @@ fn wait_for(lines: &Receiver<String>, wanted: &str, started: Instant) -> Result<
             Ok(line) if line.contains(wanted) => return Ok(line),
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout) => {
-                bail!(
-                    "the guest did not say `{wanted}` within {} s",
-                    DEADLINE.as_secs()
-                )
+                bail!("the guest did not say `{wanted}` within {} s", DEADLINE.as_secs())
             }
             Err(RecvTimeoutError::Disconnected) => {
                 bail!("the guest ended without saying `{wanted}`")
@@ -211,11 +190,7 @@ mod tests {
         };
         change(&mut guest);
         let scratch = tempfile::tempdir().unwrap();
-        Some(boot(
-            &guest,
-            "Hello from SmolVM!",
-            &scratch.path().join("console.log"),
-        ))
+        Some(boot(&guest, "Hello from SmolVM!", &scratch.path().join("console.log")))
     }
 
     #[test]

@@ -13,9 +13,7 @@ use crate::{paths, term};
 /// not root, the programs in the system's `sbin` directories.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command
-        .env("PATH", search_path())
-        .current_dir(paths::root());
+    command.env("PATH", search_path()).current_dir(paths::root());
     command
 }
 
@@ -31,9 +29,7 @@ const TIE: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
 
 /// Where `program` is, if it is installed.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    env::split_paths(&search_path())
-        .map(|dir| dir.join(program))
-        .find(|path| path.is_file())
+    env::split_paths(&search_path()).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
 /// Shows the command line, runs it on this terminal, and fails if it fails.
@@ -50,12 +46,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| cannot_start(command))?;
     if !output.status.success() {
-        bail!(
-            "`{}` failed ({}){}",
-            describe(command),
-            output.status,
-            end_of(&output)
-        );
+        bail!("`{}` failed ({}){}", describe(command), output.status, end_of(&output));
     }
     String::from_utf8(output.stdout)
         .with_context(|| format!("`{}` printed something that is not text", describe(command)))
@@ -63,19 +54,13 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
 
 /// The command as one would type it, paths inside the work tree shortened.
 pub(crate) fn describe(command: &Command) -> String {
-    let words: Vec<_> = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .collect();
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
     // How a program is tied to this one is not what the reader is after.
     let words = match words.as_slice() {
         [first, _, _, _, rest @ ..] if *first == TIE[0] => rest,
         all => all,
     };
-    words
-        .iter()
-        .map(|word| shorten(word))
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.iter().map(|word| shorten(word)).collect::<Vec<_>>().join(" ")
 }
 
 fn shorten(word: &OsStr) -> String {
@@ -91,23 +76,18 @@ fn shorten(word: &OsStr) -> String {
 }
 
 fn cannot_start(command: &Command) -> String {
-    format!(
-        "cannot start `{}`; `cargo xtask setup` installs what is missing",
-        describe(command)
-    )
+    format!("cannot start `{}`; `cargo xtask setup` installs what is missing", describe(command))
 }
 
 fn end_of(output: &Output) -> String {
     const LINES: usize = 20;
     let text = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<_> = text.trim_end().lines().collect();
-    lines[lines.len().saturating_sub(LINES)..]
-        .iter()
-        .fold(String::new(), |mut all, line| {
-            all.push_str("\n    ");
-            all.push_str(line);
-            all
-        })
+    lines[lines.len().saturating_sub(LINES)..].iter().fold(String::new(), |mut all, line| {
+        all.push_str("\n    ");
+        all.push_str(line);
+        all
+    })
 }
 
 fn search_path() -> OsString {
@@ -136,9 +116,6 @@ mod tests {
     #[test]
     fn a_missing_program_points_to_setup() {
         let error = capture(&mut command("no-such-program-anywhere")).unwrap_err();
-        assert!(
-            format!("{error:#}").contains("cargo xtask setup"),
-            "{error:#}"
-        );
+        assert!(format!("{error:#}").contains("cargo xtask setup"), "{error:#}");
     }
 }

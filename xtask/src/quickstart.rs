@@ -81,11 +81,7 @@ impl Smolvm {
     fn image(&self, words: &[&str]) -> Command {
         let mut command = command(&self.program);
         command.arg("image").args(words);
-        command
-            .arg("--cache-dir")
-            .arg(&self.cache)
-            .arg("--registry")
-            .arg(&self.registry);
+        command.arg("--cache-dir").arg(&self.cache).arg("--registry").arg(&self.registry);
         // What the person at this terminal has set for themselves is not
         // what is shown here.
         for variable in ["SMOLVM_CACHE_DIR", "SMOLVM_REGISTRY", "SMOLVM_OFFLINE"] {
@@ -125,9 +121,8 @@ fn build() -> Result<PathBuf> {
         "--offline",
     ]))?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .context("cargo tells no target directory")?;
+    let target =
+        metadata["target_directory"].as_str().context("cargo tells no target directory")?;
     Ok(Path::new(target).join("release/smolvm"))
 }
 
@@ -135,18 +130,8 @@ fn serve(image: &Image, program: PathBuf, scratch: &Path) -> Result<(Server, Smo
     let server = Server::start(&paths::images(), scratch)?;
     let registry = scratch.join("registry.toml");
     images::write_registry(&registry, std::slice::from_ref(image), &server.address())?;
-    term::note(&format!(
-        "nginx serves target/images at {}",
-        server.address()
-    ));
-    Ok((
-        server,
-        Smolvm {
-            program,
-            cache: scratch.join("cache"),
-            registry,
-        },
-    ))
+    term::note(&format!("nginx serves target/images at {}", server.address()));
+    Ok((server, Smolvm { program, cache: scratch.join("cache"), registry }))
 }
 
 fn pull(smolvm: &Smolvm, image: &Image, server: &Server) -> Result<()> {
@@ -158,11 +143,7 @@ fn pull(smolvm: &Smolvm, image: &Image, server: &Server) -> Result<()> {
         (images::ROOTFS, &paths.rootfs),
     ] {
         let digest = images::digest_of(path)?;
-        ensure!(
-            digest == image.manifest.sha256(file)?,
-            "{} has wrong bytes",
-            path.display()
-        );
+        ensure!(digest == image.manifest.sha256(file)?, "{} has wrong bytes", path.display());
         ensure!(
             requests_for(server, 0, file)? == 1,
             "{file} was not fetched once; nginx answered: {:#?}",
@@ -176,10 +157,7 @@ fn pull_again(smolvm: &Smolvm, image: &Image, server: &Server) -> Result<()> {
     let before = server.requests()?.len();
     command::run(&mut smolvm.image(&["pull", image.name]))?;
     let asked = server.requests()?.split_off(before);
-    ensure!(
-        asked.is_empty(),
-        "a cached image was asked for again: {asked:#?}"
-    );
+    ensure!(asked.is_empty(), "a cached image was asked for again: {asked:#?}");
     term::note("nginx was asked for nothing");
     Ok(())
 }
@@ -187,9 +165,7 @@ fn pull_again(smolvm: &Smolvm, image: &Image, server: &Server) -> Result<()> {
 fn repair(smolvm: &Smolvm, image: &Image, server: &Server) -> Result<()> {
     let rootfs = smolvm.cached(image)?.paths.rootfs;
     let at = damage(&rootfs)?;
-    term::note(&format!(
-        "byte {at} of the cached root file system is now another"
-    ));
+    term::note(&format!("byte {at} of the cached root file system is now another"));
 
     let before = server.requests()?.len();
     command::run(&mut smolvm.image(&["pull", image.name]))?;
@@ -214,10 +190,7 @@ fn damage(path: &Path) -> Result<u64> {
     let metadata = fs_err::metadata(path)?;
     let at = metadata.len() / 2;
     fs_err::set_permissions(path, Permissions::from_mode(0o600))?;
-    let mut file = fs_err::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)?;
+    let mut file = fs_err::OpenOptions::new().read(true).write(true).open(path)?;
     let mut byte = [0];
     file.seek(SeekFrom::Start(at))?;
     file.read_exact(&mut byte)?;
@@ -231,27 +204,15 @@ fn damage(path: &Path) -> Result<u64> {
 /// How often `file` was asked for, after the first `skipped` requests.
 fn requests_for(server: &Server, skipped: usize, file: &str) -> Result<usize> {
     let path = format!("/{file} ");
-    Ok(server
-        .requests()?
-        .iter()
-        .skip(skipped)
-        .filter(|line| line.contains(&path))
-        .count())
+    Ok(server.requests()?.iter().skip(skipped).filter(|line| line.contains(&path)).count())
 }
 
 fn boot(smolvm: &Smolvm, image: &Image, scratch: &Path) -> Result<String> {
     let Cached { paths, boot_args } = smolvm.cached(image)?;
-    let guest = Guest {
-        kernel: paths.kernel,
-        initrd: paths.initrd,
-        rootfs: paths.rootfs,
-        boot_args,
-    };
+    let guest =
+        Guest { kernel: paths.kernel, initrd: paths.initrd, rootfs: paths.rootfs, boot_args };
     let booted = boot::boot(&guest, GREETING, &scratch.join("console.log"))?;
-    term::note(&format!(
-        "the guest spoke after {:.1} s",
-        booted.took.as_secs_f64()
-    ));
+    term::note(&format!("the guest spoke after {:.1} s", booted.took.as_secs_f64()));
     let digest = images::digest_of(&guest.rootfs)?;
     if digest != image.manifest.sha256(images::ROOTFS)? {
         bail!("the guest wrote to the cached file");

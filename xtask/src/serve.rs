@@ -43,23 +43,13 @@ impl Server {
         let errors = scratch.join("nginx-errors.log");
         let mut command = tied_command("nginx");
         // With `-e`, what is said before the settings are read goes there too.
-        command
-            .arg("-p")
-            .arg(scratch)
-            .arg("-e")
-            .arg(&errors)
-            .arg("-c")
-            .arg(&settings);
+        command.arg("-p").arg(scratch).arg("-e").arg(&errors).arg("-c").arg(&settings);
         let nginx = command
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start nginx; `cargo xtask setup` installs it")?;
-        let mut server = Self {
-            nginx,
-            port,
-            log: scratch.join("nginx-access.log"),
-        };
+        let mut server = Self { nginx, port, log: scratch.join("nginx-access.log") };
         server.wait_until_ready(&errors)?;
         Ok(server)
     }

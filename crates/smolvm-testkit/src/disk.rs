@@ -26,13 +26,7 @@ impl SmallDisk {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let options = CString::new(format!("size={bytes},mode=0755")).expect("no NUL in it");
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        match mount(
-            "smolvm-test",
-            directory.path(),
-            "tmpfs",
-            flags,
-            options.as_c_str(),
-        ) {
+        match mount("smolvm-test", directory.path(), "tmpfs", flags, options.as_c_str()) {
             Ok(()) => Some(Self { directory, options }),
             Err(error) => {
                 skip(&format!("cannot mount a tmpfs (root can): {error}"));

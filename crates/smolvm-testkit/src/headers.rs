@@ -12,9 +12,7 @@ pub struct Headers(Vec<(String, String)>);
 impl Headers {
     /// The value of the first field of that name, in any case.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// The values of all fields of that name, in the order they were sent.
@@ -26,9 +24,7 @@ impl Headers {
 
     /// All fields as (name, value).
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Adds a field, next to those of the same name.
@@ -44,15 +40,12 @@ impl Headers {
 
     /// Removes all fields of that name.
     pub(crate) fn remove(&mut self, name: &str) {
-        self.0
-            .retain(|(field, _)| !field.eq_ignore_ascii_case(name));
+        self.0.retain(|(field, _)| !field.eq_ignore_ascii_case(name));
     }
 
     /// The fields as they go on the wire, without the empty line that ends a head.
     pub(crate) fn to_wire(&self) -> String {
-        self.iter().fold(String::new(), |wire, (name, value)| {
-            wire + name + ": " + value + "\r\n"
-        })
+        self.iter().fold(String::new(), |wire, (name, value)| wire + name + ": " + value + "\r\n")
     }
 }
 
@@ -81,10 +74,7 @@ impl Head {
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             headers.push(name, value.trim());
         }
-        Ok(Some(Self {
-            start_line,
-            headers,
-        }))
+        Ok(Some(Self { start_line, headers }))
     }
 
     /// The word of the first line at `index`: method, target and version of a request.

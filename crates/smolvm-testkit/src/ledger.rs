@@ -70,10 +70,7 @@ impl Ledger {
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.entries()
-            .iter()
-            .map(|entry| entry.snapshot())
-            .collect()
+        self.entries().iter().map(|entry| entry.snapshot()).collect()
     }
 
     pub(crate) fn wait_for(&self, path: &str, count: usize) {

@@ -42,11 +42,7 @@ impl Listener {
                 move || accept(&listener, &name, &connections, &Arc::new(serve))
             })
             .expect("a thread can be started");
-        Self {
-            address,
-            connections,
-            acceptor: Some(acceptor),
-        }
+        Self { address, connections, acceptor: Some(acceptor) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -80,10 +76,7 @@ impl Connections {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.0
-            .lock()
-            .expect("no connection thread panics here")
-            .ended
+        self.0.lock().expect("no connection thread panics here").ended
     }
 
     fn end(&self) {

@@ -80,11 +80,7 @@ impl Nginx {
 
     /// To serve the files below `root` with more than the defaults.
     pub fn builder<'a>(root: &Path) -> NginxBuilder<'a> {
-        NginxBuilder {
-            root: root.to_owned(),
-            authority: None,
-            lines: String::new(),
-        }
+        NginxBuilder { root: root.to_owned(), authority: None, lines: String::new() }
     }
 
     /// The URL of `path` (with its leading slash) on this server.
@@ -210,12 +206,7 @@ impl<'a> NginxBuilder<'a> {
             Some(_) => "https",
             None => "http",
         };
-        let mut nginx = Nginx {
-            scheme,
-            port,
-            directory,
-            master,
-        };
+        let mut nginx = Nginx { scheme, port, directory, master };
         // nginx writes its process id once it listens.
         let pid_file = nginx.directory.path().join("nginx.pid");
         let deadline = Instant::now() + PATIENCE;
@@ -234,11 +225,7 @@ impl<'a> NginxBuilder<'a> {
         let root = self.root.display();
         let lines = &self.lines;
         // As root, the workers would change to a user who cannot read a test's directories.
-        let user = if geteuid().is_root() {
-            "user root;"
-        } else {
-            ""
-        };
+        let user = if geteuid().is_root() { "user root;" } else { "" };
         let (ssl, certificate) = match self.authority {
             None => ("", String::new()),
             Some(authority) => (
@@ -276,7 +263,5 @@ fn free_port() -> u16 {
 
 fn read_log(directory: &Path) -> Vec<LogLine> {
     let text = fs_err::read_to_string(directory.join("access.log")).unwrap_or_default();
-    text.split_inclusive('\n')
-        .filter_map(LogLine::parse)
-        .collect()
+    text.split_inclusive('\n').filter_map(LogLine::parse).collect()
 }

@@ -218,9 +218,7 @@ fn split_target(target: &str, tunnels: bool) -> Option<(&str, &str)> {
 
 /// RFC 9111, section 5.2.1.4.
 fn asks_for_fresh(head: &Head) -> bool {
-    head.headers
-        .all("cache-control")
-        .any(|value| value.to_ascii_lowercase().contains("no-cache"))
+    head.headers.all("cache-control").any(|value| value.to_ascii_lowercase().contains("no-cache"))
 }
 
 fn tunnel(mut client: Socket, mut upstream: Socket, entry: &Entry) -> io::Result<()> {

@@ -87,11 +87,7 @@ impl Server {
                 Some(config) => site.serve_tls(config, &socket),
             }
         });
-        Self {
-            scheme,
-            site,
-            listener,
-        }
+        Self { scheme, site, listener }
     }
 
     /// Serves `route` under `path` from the next request on, in the place of what was there.
@@ -162,9 +158,7 @@ fn sum_of_bodies(requests: &[Request]) -> u64 {
 
 impl Site {
     fn routes(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Mounted>>> {
-        self.routes
-            .lock()
-            .expect("no connection thread panics here")
+        self.routes.lock().expect("no connection thread panics here")
     }
 
     /// The route of a target: with its query, else without.
@@ -211,9 +205,7 @@ impl Site {
 
 /// RFC 9112, section 9.3: HTTP/1.1 stays open unless told otherwise, HTTP/1.0 does not.
 fn asks_to_close(head: &Head) -> bool {
-    let asked = head
-        .headers
-        .get("connection")
-        .is_some_and(|value| value.eq_ignore_ascii_case("close"));
+    let asked =
+        head.headers.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
     asked || head.word(2) == "HTTP/1.0"
 }

@@ -66,8 +66,7 @@ impl Socket {
         let row = table.lines().map(str::split_ascii_whitespace).find(|row| {
             let mut row = row.clone().skip(1);
             let mut ends_with = |port: u16| {
-                row.next()
-                    .is_some_and(|address| address.ends_with(&format!(":{port:04X}")))
+                row.next().is_some_and(|address| address.ends_with(&format!(":{port:04X}")))
             };
             ends_with(port) && ends_with(peer)
         })?;

@@ -23,10 +23,7 @@ fn dropping_the_server_ends_its_threads_and_connections() {
     let gate = Gate::new();
     let server = Server::start();
     server.route("/stalled", Route::new(vec![0; 9]).fault(Fault::stall_at(1)));
-    server.route(
-        "/held",
-        Route::new(vec![0; 9]).fault(Fault::HoldAt(1, gate.clone())),
-    );
+    server.route("/held", Route::new(vec![0; 9]).fault(Fault::HoldAt(1, gate.clone())));
     server.route("/endless", Route::new(vec![0; 9]).fault(Fault::EndlessBody));
     let mut streams: Vec<_> = ["/stalled", "/held", "/endless"]
         .iter()
@@ -39,10 +36,7 @@ fn dropping_the_server_ends_its_threads_and_connections() {
         .collect();
     let idle = TcpStream::connect(server.host()).expect("a connection");
     gate.wait_for_arrivals(1);
-    assert!(
-        threads_of_servers() >= 4,
-        "one that accepts and three that serve"
-    );
+    assert!(threads_of_servers() >= 4, "one that accepts and three that serve");
     let address = server.address();
     drop(server);
     assert_eq!(threads_of_servers(), 0);

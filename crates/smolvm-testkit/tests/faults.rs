@@ -103,10 +103,7 @@ fn hold_waits_for_the_gate() {
 fn throttle_spreads_the_body() {
     let server = Server::start();
     let bytes_per_second = 1000;
-    server.route(
-        "/k",
-        Route::new(bytes()).fault(Fault::Throttle { bytes_per_second }),
-    );
+    server.route("/k", Route::new(bytes()).fault(Fault::Throttle { bytes_per_second }));
     let mut stream = TcpStream::connect(server.host()).expect("a connection");
     stream.write_all(b"GET /k HTTP/1.1\r\n\r\n").expect("open");
     let mut block = vec![0; LENGTH];
@@ -121,17 +118,10 @@ fn throttle_spreads_the_body() {
 fn heads_go_wrong() {
     let unanswered = reply([Fault::CloseUnanswered]);
     assert_eq!((&*unanswered.head, unanswered.end), ("", End::Closed));
-    for (fault, end) in [
-        (Fault::StallInHead, End::Silent),
-        (Fault::CutInHead, End::Closed),
-    ] {
+    for (fault, end) in [(Fault::StallInHead, End::Silent), (Fault::CutInHead, End::Closed)] {
         let reply = reply([fault]);
         assert_eq!(reply.end, end);
-        assert!(
-            reply.head.starts_with("HTTP/1.1 200 OK\r\n"),
-            "{}",
-            reply.head
-        );
+        assert!(reply.head.starts_with("HTTP/1.1 200 OK\r\n"), "{}", reply.head);
         assert!(!reply.head.ends_with("\r\n\r\n"), "{}", reply.head);
         assert!(reply.body.is_empty());
     }
@@ -142,14 +132,8 @@ fn heads_go_wrong() {
     let interim = reply([Fault::Interim(103)]);
     assert_eq!(interim.status(), 103);
     assert!(interim.body.starts_with(b"HTTP/1.1 200 OK\r\n"));
-    let dressed = reply([
-        Fault::Header("X-A", "1".into()),
-        Fault::WithoutHeader("ETag"),
-    ]);
-    assert_eq!(
-        (dressed.header("x-a"), dressed.header("etag")),
-        (Some("1"), None)
-    );
+    let dressed = reply([Fault::Header("X-A", "1".into()), Fault::WithoutHeader("ETag")]);
+    assert_eq!((dressed.header("x-a"), dressed.header("etag")), (Some("1"), None));
 }
 
 #[test]
@@ -176,10 +160,7 @@ fn lengths_lie() {
     let repeated = reply([Fault::RepeatContentLength("5".into())]);
     assert_eq!(repeated.all("content-length"), ["200000", "5"]);
     let absent = reply([Fault::NoContentLength]);
-    assert_eq!(
-        (absent.header("content-length"), absent.body.len()),
-        (None, LENGTH)
-    );
+    assert_eq!((absent.header("content-length"), absent.body.len()), (None, LENGTH));
     let extra = reply([Fault::ExtraBytes(70_000)]);
     assert_eq!(extra.header("content-length"), Some("200000"));
     assert_eq!(extra.body.len(), LENGTH + 70_000);
@@ -205,10 +186,7 @@ fn ranges_are_misunderstood() {
     assert_eq!((ignored.status(), ignored.body.len()), (200, LENGTH));
     let wrong = reply_to(&range, [Fault::WrongRange]);
     assert_eq!(wrong.status(), 206);
-    assert_eq!(
-        wrong.header("content-range"),
-        Some("bytes 1001-2000/200000")
-    );
+    assert_eq!(wrong.header("content-range"), Some("bytes 1001-2000/200000"));
     assert_eq!(wrong.body, bytes()[1001..2001]);
     let at_the_end = reply_to(&["Range: bytes=199999-"], [Fault::WrongRange]);
     assert_eq!(at_the_end.body, bytes()[LENGTH - 2..]);
@@ -227,16 +205,10 @@ fn another_version_takes_the_place() {
     let new = content::noise(2, 5000);
     let replaced = Fault::replaced("\"v2\"", new.clone());
     let honest = reply_to(&range, [replaced.clone()]);
-    assert_eq!(
-        (honest.status(), honest.header("etag")),
-        (200, Some("\"v2\""))
-    );
+    assert_eq!((honest.status(), honest.header("etag")), (200, Some("\"v2\"")));
     assert_eq!(honest.body, new);
     let mixed = reply_to(&range, [replaced, Fault::IgnoreIfRange]);
-    assert_eq!(
-        (mixed.status(), mixed.header("etag")),
-        (206, Some("\"v2\""))
-    );
+    assert_eq!((mixed.status(), mixed.header("etag")), (206, Some("\"v2\"")));
     assert_eq!(mixed.body, new[100..]);
 }
 
@@ -245,9 +217,7 @@ fn content_is_encoded_damaged_or_replaced() {
     let gzipped = reply([Fault::Gzip]);
     assert_eq!(gzipped.header("content-encoding"), Some("gzip"));
     let mut plain = Vec::new();
-    flate2::read::GzDecoder::new(&*gzipped.body)
-        .read_to_end(&mut plain)
-        .expect("gzip");
+    flate2::read::GzDecoder::new(&*gzipped.body).read_to_end(&mut plain).expect("gzip");
     assert_eq!(plain, bytes());
 
     for (headers, start) in [(&[][..], 0), (&["Range: bytes=777-"][..], 777)] {
@@ -258,10 +228,7 @@ fn content_is_encoded_damaged_or_replaced() {
     }
 
     let page = reply([Fault::ErrorPage]);
-    assert_eq!(
-        (page.status(), page.header("content-type")),
-        (200, Some("text/html"))
-    );
+    assert_eq!((page.status(), page.header("content-type")), (200, Some("text/html")));
     assert!(page.body.starts_with(b"<!DOCTYPE html>"));
     let page = reply([Fault::ErrorPage, Fault::Status(403)]);
     assert_eq!(page.status(), 403);
@@ -271,24 +238,12 @@ fn content_is_encoded_damaged_or_replaced() {
 #[test]
 fn statuses_and_redirects_replace_the_answer() {
     assert_eq!(reply([Fault::Status(404)]).status(), 404);
-    let later = reply([Fault::RetryAfter {
-        status: 503,
-        value: "7".into(),
-    }]);
-    assert_eq!(
-        (later.status(), later.header("retry-after")),
-        (503, Some("7"))
-    );
+    let later = reply([Fault::RetryAfter { status: 503, value: "7".into() }]);
+    assert_eq!((later.status(), later.header("retry-after")), (503, Some("7")));
     let moved = reply([Fault::RedirectTo("file:///etc/passwd".into())]);
-    assert_eq!(
-        (moved.status(), moved.header("location")),
-        (302, Some("file:///etc/passwd"))
-    );
+    assert_eq!((moved.status(), moved.header("location")), (302, Some("file:///etc/passwd")));
     let moved = reply([Fault::RedirectTo("/n".into()), Fault::Status(308)]);
-    assert_eq!(
-        (moved.status(), moved.header("location")),
-        (308, Some("/n"))
-    );
+    assert_eq!((moved.status(), moved.header("location")), (308, Some("/n")));
 
     let server = Server::start();
     server.route("/loop", Route::new(Vec::new()).fault(Fault::RedirectLoop));
@@ -318,9 +273,5 @@ fn faults_befall_the_requests_they_are_for() {
     assert_eq!(seen[2..5], [(200, 10), (200, 4), (200, 10)]);
     assert_eq!((seen[5].0, seen[6].0), (410, 410));
     server.route("/k", route());
-    assert_eq!(
-        ask().0,
-        503,
-        "a route that is put there again counts from 0"
-    );
+    assert_eq!(ask().0, 503, "a route that is put there again counts from 0");
 }

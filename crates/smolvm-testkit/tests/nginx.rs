@@ -60,11 +60,6 @@ fn a_refused_configuration_is_shown() {
         Nginx::builder(root.path()).config("nonsense;").start();
     })
     .expect_err("no such directive");
-    let message = refusal
-        .downcast_ref::<String>()
-        .expect("a formatted message");
-    assert!(
-        message.contains("unknown directive \"nonsense\""),
-        "{message}"
-    );
+    let message = refusal.downcast_ref::<String>().expect("a formatted message");
+    assert!(message.contains("unknown directive \"nonsense\""), "{message}");
 }

@@ -20,19 +20,13 @@ fn origin() -> Server {
 fn a_request_is_passed_on_and_recorded() {
     let origin = origin();
     let proxy = Proxy::builder().response_header("Age", "10").start();
-    let reply = get(
-        &proxy.host(),
-        &origin.url("/k?q"),
-        &["Range: bytes=1-", "Proxy-Connection: x"],
-    );
+    let reply =
+        get(&proxy.host(), &origin.url("/k?q"), &["Range: bytes=1-", "Proxy-Connection: x"]);
     assert_eq!((reply.status(), &reply.body[..]), (206, &b"resh"[..]));
     assert_eq!(reply.header("age"), Some("10"));
     assert_eq!(reply.header("etag"), Some("\"v1\""));
     let asked = &proxy.requests()[0];
-    assert_eq!(
-        (&*asked.method, &asked.target),
-        ("GET", &origin.url("/k?q"))
-    );
+    assert_eq!((&*asked.method, &asked.target), ("GET", &origin.url("/k?q")));
     assert_eq!((asked.status, asked.body_bytes), (206, 4));
     let seen = &origin.requests()[0];
     assert_eq!(seen.target, "/k?q");
@@ -53,21 +47,11 @@ fn credentials_are_asked_for() {
     let proxy = Proxy::builder().credentials("me", "secret").start();
     let refused = get(&proxy.host(), &origin.url("/k"), &[]);
     assert_eq!(refused.status(), 407);
-    assert_eq!(
-        refused.header("proxy-authenticate"),
-        Some("Basic realm=\"test\"")
-    );
+    assert_eq!(refused.header("proxy-authenticate"), Some("Basic realm=\"test\""));
     let credentials = "Proxy-Authorization: Basic bWU6c2VjcmV0";
-    assert_eq!(
-        get(&proxy.host(), &origin.url("/k"), &[credentials]).body,
-        b"fresh"
-    );
+    assert_eq!(get(&proxy.host(), &origin.url("/k"), &[credentials]).body, b"fresh");
     assert_eq!(origin.requests()[0].header("proxy-authorization"), None);
-    assert!(
-        proxy
-            .url_with_credentials("me", "secret")
-            .starts_with("http://me:secret@127.")
-    );
+    assert!(proxy.url_with_credentials("me", "secret").starts_with("http://me:secret@127."));
 }
 
 #[test]
@@ -79,9 +63,7 @@ fn connect_tunnels_to_the_end() {
     let (mut wire, _) = read_all(&mut stream, 1);
     assert!(wire.starts_with(b"HTTP/1.1 200 "));
     wire.clear();
-    stream
-        .write_all(b"GET /k HTTP/1.1\r\nConnection: close\r\n\r\n")
-        .expect("open");
+    stream.write_all(b"GET /k HTTP/1.1\r\nConnection: close\r\n\r\n").expect("open");
     let (bytes, end) = read_all(&mut stream, usize::MAX);
     let reply = split(&bytes, end);
     assert_eq!((&reply.body[..], reply.end), (&b"fresh"[..], End::Closed));
@@ -92,21 +74,12 @@ fn connect_tunnels_to_the_end() {
 #[test]
 fn a_stale_cache_gives_way_to_no_cache() {
     let origin = origin();
-    let proxy = Proxy::builder()
-        .stale_body(b"stale".to_vec())
-        .response_header("Age", "86400")
-        .start();
+    let proxy =
+        Proxy::builder().stale_body(b"stale".to_vec()).response_header("Age", "86400").start();
     let stale = get(&proxy.host(), &origin.url("/k"), &[]);
-    assert_eq!(
-        (&stale.body[..], stale.header("age")),
-        (&b"stale"[..], Some("86400"))
-    );
+    assert_eq!((&stale.body[..], stale.header("age")), (&b"stale"[..], Some("86400")));
     assert_eq!(origin.hits("/k"), 0);
-    let fresh = get(
-        &proxy.host(),
-        &origin.url("/k"),
-        &["Cache-Control: no-cache"],
-    );
+    let fresh = get(&proxy.host(), &origin.url("/k"), &["Cache-Control: no-cache"]);
     assert_eq!(fresh.body, b"fresh");
 }
 

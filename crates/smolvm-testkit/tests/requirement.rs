@@ -26,9 +26,6 @@ fn a_skip_is_printed_or_fails() {
     let skipped = run_subject("0");
     let stderr = String::from_utf8_lossy(&skipped.stderr);
     assert!(skipped.status.success());
-    assert!(
-        stderr.contains("SKIPPED subject: no moon tonight"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("SKIPPED subject: no moon tonight"), "{stderr}");
     assert!(!run_subject("1").status.success());
 }

@@ -63,10 +63,7 @@ fn a_condition_that_holds_gets_304() {
         ("If-None-Match: \"v0\", W/\"v1\"".to_owned(), 304),
         ("If-None-Match: \"v2\"".to_owned(), 200),
         (format!("If-Modified-Since: {DATE}"), 304),
-        (
-            "If-Modified-Since: Tue, 20 Oct 2015 07:28:00 GMT".to_owned(),
-            200,
-        ),
+        ("If-Modified-Since: Tue, 20 Oct 2015 07:28:00 GMT".to_owned(), 200),
     ] {
         let reply = get(&server.host(), "/kernel", &[&condition]);
         assert_eq!(reply.status(), status, "{condition}");
@@ -98,9 +95,7 @@ fn a_connection_serves_several_requests() {
     let server = server_with(Route::new(b"abc".to_vec()));
     let mut stream = TcpStream::connect(server.host()).expect("a connection");
     for _ in 0..3 {
-        stream
-            .write_all(b"GET /kernel HTTP/1.1\r\n\r\n")
-            .expect("open");
+        stream.write_all(b"GET /kernel HTTP/1.1\r\n\r\n").expect("open");
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"abc") {
             bytes.extend(read_all(&mut stream, 1).0);
@@ -113,11 +108,7 @@ fn a_connection_serves_several_requests() {
 #[test]
 fn requests_and_bytes_are_accounted() {
     let server = server_with(Route::new(vec![7; 1000]));
-    get(
-        &server.host(),
-        "/kernel?x=1",
-        &["Range: bytes=900-", "X-Test: Yes"],
-    );
+    get(&server.host(), "/kernel?x=1", &["Range: bytes=900-", "X-Test: Yes"]);
     get(&server.host(), "/other", &[]);
     let requests = server.requests();
     assert_eq!(requests[0].target, "/kernel?x=1");

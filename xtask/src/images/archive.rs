@@ -72,10 +72,7 @@ impl Archive {
     /// The version of a package that would be fetched, as `name=version`.
     pub(super) fn candidate(&self, package: &str) -> Result<String> {
         let show =
-            command::capture(
-                self.apt("apt-cache")
-                    .args(["--no-all-versions", "show", package]),
-            )?;
+            command::capture(self.apt("apt-cache").args(["--no-all-versions", "show", package]))?;
         let version = show.lines().find_map(|line| line.strip_prefix("Version: "));
         let version = version.with_context(|| format!("apt has no version of {package}"))?;
         Ok(format!("{package}={version}"))
@@ -117,15 +114,9 @@ impl Archive {
         }
         let fresh = tempfile::tempdir_in(&kept)?;
         let mut download = self.apt("apt-get");
-        command::capture(
-            download
-                .args(["download", package])
-                .current_dir(fresh.path()),
-        )?;
+        command::capture(download.args(["download", package]).current_dir(fresh.path()))?;
         let mut fetched = fs_err::read_dir(fresh.path())?;
-        let fetched = fetched
-            .next()
-            .with_context(|| format!("apt fetched no {package}"))??;
+        let fetched = fetched.next().with_context(|| format!("apt fetched no {package}"))??;
         fs_err::rename(fetched.path(), &file)?;
         Ok(file)
     }
@@ -151,9 +142,8 @@ impl Archive {
 /// A digest of the package lists that apt has: while it stays the same, so do
 /// the versions, and nobody needs to ask apt, which takes seconds.
 pub(super) fn lists_digest() -> Result<String> {
-    let mut lists: Vec<PathBuf> = fs_err::read_dir(LISTS)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<Result<_>>()?;
+    let mut lists: Vec<PathBuf> =
+        fs_err::read_dir(LISTS)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     lists.retain(|path| path.to_string_lossy().ends_with("Release"));
     lists.sort();
     let mut digest = Sha256::new();

@@ -17,10 +17,7 @@ const REGULAR: u32 = 0o100_000;
 
 impl Archive {
     pub(super) fn new() -> Self {
-        Self {
-            bytes: Vec::new(),
-            entries: 0,
-        }
+        Self { bytes: Vec::new(), entries: 0 }
     }
 
     pub(super) fn directory(&mut self, path: &str) {
@@ -83,9 +80,8 @@ mod tests {
     fn every_header_starts_at_a_multiple_of_four_and_has_thirteen_fields() {
         let bytes = sample();
         assert_eq!(bytes.len() % 4, 0);
-        let starts: Vec<_> = (0..bytes.len() - 5)
-            .filter(|&at| bytes[at..].starts_with(b"070701"))
-            .collect();
+        let starts: Vec<_> =
+            (0..bytes.len() - 5).filter(|&at| bytes[at..].starts_with(b"070701")).collect();
         assert_eq!(starts.len(), 4);
         for at in starts {
             assert_eq!(at % 4, 0);
@@ -96,10 +92,7 @@ mod tests {
     #[test]
     fn content_follows_its_name() {
         let bytes = sample();
-        let at = bytes
-            .windows(5)
-            .position(|window| window == b"init\0")
-            .unwrap();
+        let at = bytes.windows(5).position(|window| window == b"init\0").unwrap();
         let content = (at + 5).next_multiple_of(4);
         assert_eq!(&bytes[content..content + 8], b"hello\0\0\0");
     }

@@ -30,8 +30,7 @@ pub(super) fn make(path: &Path, size: u64, uuid: &str, tree: &Path, owners: Owne
         .with_context(|| format!("cannot make {}", path.display()))?;
 
     let mut mkfs = at_epoch("mkfs.ext4");
-    mkfs.env("MKE2FS_CONFIG", config.path())
-        .args(["-q", "-F", "-m", "0", "-U", uuid]);
+    mkfs.env("MKE2FS_CONFIG", config.path()).args(["-q", "-F", "-m", "0", "-U", uuid]);
     // Left to the first mount, some tables would be what the host's holes are.
     let options = format!("hash_seed={uuid},root_owner=0:0,lazy_itable_init=0,nodiscard");
     mkfs.args(["-E", &options]).arg("-d").args([tree, path]);
@@ -65,10 +64,7 @@ fn normalise_inodes(path: &Path, owners: Owners) -> Result<()> {
     let mut script = String::new();
     for inode in std::iter::once(ROOT).chain(first..=last) {
         for field in ["atime", "ctime", "mtime"] {
-            let _ = writeln!(
-                script,
-                "set_inode_field <{inode}> {field} @{SOURCE_DATE_EPOCH}"
-            );
+            let _ = writeln!(script, "set_inode_field <{inode}> {field} @{SOURCE_DATE_EPOCH}");
             let _ = writeln!(script, "set_inode_field <{inode}> {field}_extra 0");
         }
         if owners == Owners::Root {
@@ -93,8 +89,6 @@ fn normalise_inodes(path: &Path, owners: Owners) -> Result<()> {
 fn at_epoch(program: &str) -> Command {
     let mut command = command(program);
     let epoch = SOURCE_DATE_EPOCH.to_string();
-    command
-        .env("E2FSPROGS_FAKE_TIME", &epoch)
-        .env("SOURCE_DATE_EPOCH", epoch);
+    command.env("E2FSPROGS_FAKE_TIME", &epoch).env("SOURCE_DATE_EPOCH", epoch);
     command
 }

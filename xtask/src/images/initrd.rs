@@ -25,17 +25,9 @@ pub(super) fn write(path: &Path, kernel: &Kernel, busybox: &Path) -> Result<()> 
     archive.character_device("dev/console", 5, 1);
     archive.file("bin/busybox", 0o755, &fs_err::read(busybox)?);
     for driver in &drivers {
-        archive.file(
-            &format!("lib/modules/{}.ko", driver.name),
-            0o644,
-            &driver.object,
-        );
+        archive.file(&format!("lib/modules/{}.ko", driver.name), 0o644, &driver.object);
     }
-    archive.file(
-        "lib/modules/order",
-        0o644,
-        format!("{}\n", order.join("\n")).as_bytes(),
-    );
+    archive.file("lib/modules/order", 0o644, format!("{}\n", order.join("\n")).as_bytes());
     archive.file("init", 0o755, include_bytes!("initrd-init.sh"));
     Ok(fs_err::write(path, archive.finish())?)
 }

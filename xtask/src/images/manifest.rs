@@ -62,12 +62,7 @@ impl Manifest {
             .iter()
             .map(|file| Ok(((*file).to_owned(), FileEntry::of(&dir.join(file))?)))
             .collect::<Result<_>>()?;
-        Ok(Self {
-            recipe,
-            package_lists,
-            packages,
-            files,
-        })
+        Ok(Self { recipe, package_lists, packages, files })
     }
 
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
@@ -76,10 +71,7 @@ impl Manifest {
 
     /// The digest of a file of the image, in hex digits.
     pub(crate) fn sha256(&self, file: &str) -> Result<&str> {
-        let entry = self
-            .files
-            .get(file)
-            .with_context(|| format!("the image has no {file}"))?;
+        let entry = self.files.get(file).with_context(|| format!("the image has no {file}"))?;
         Ok(&entry.sha256)
     }
 }
@@ -87,10 +79,7 @@ impl Manifest {
 impl FileEntry {
     fn of(path: &Path) -> Result<Self> {
         let size = fs_err::metadata(path)?.len();
-        Ok(Self {
-            sha256: digest_of(path)?,
-            size,
-        })
+        Ok(Self { sha256: digest_of(path)?, size })
     }
 }
 

@@ -74,10 +74,7 @@ impl Kind {
 
 /// Makes what is asked for, unless it is there.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let kinds = args
-        .only
-        .as_ref()
-        .map_or(Kind::value_variants(), std::slice::from_ref);
+    let kinds = args.only.as_ref().map_or(Kind::value_variants(), std::slice::from_ref);
     let mut images = Vec::new();
     for &kind in kinds {
         let image = ensure(kind)?;
@@ -111,11 +108,7 @@ pub(crate) fn ensure(kind: Kind) -> Result<Image> {
         && manifest.package_lists == archive::lists_digest()?
     {
         term::note(&format!("{name} is up to date"));
-        return Ok(Image {
-            name,
-            dir,
-            manifest: manifest.clone(),
-        });
+        return Ok(Image { name, dir, manifest: manifest.clone() });
     }
 
     setup::update_package_lists()?;
@@ -126,17 +119,10 @@ pub(crate) fn ensure(kind: Kind) -> Result<Image> {
         manifest.package_lists = package_lists;
         manifest.write(&dir)?;
         term::note(&format!("{name} is up to date"));
-        return Ok(Image {
-            name,
-            dir,
-            manifest,
-        });
+        return Ok(Image { name, dir, manifest });
     }
 
-    term::note(&format!(
-        "making {name} from {} Debian packages",
-        packages.len()
-    ));
+    term::note(&format!("making {name} from {} Debian packages", packages.len()));
     let fresh = make(kind, &sources, &packages)?;
     let manifest = Manifest::describe(fresh.path(), recipe, package_lists, packages)?;
     manifest.write(fresh.path())?;
@@ -144,20 +130,14 @@ pub(crate) fn ensure(kind: Kind) -> Result<Image> {
         fs_err::remove_dir_all(&dir)?;
     }
     fs_err::rename(fresh.keep(), &dir)?;
-    Ok(Image {
-        name,
-        dir,
-        manifest,
-    })
+    Ok(Image { name, dir, manifest })
 }
 
 /// Makes the files of an image in a new directory beside the kept ones.
 fn make(kind: Kind, sources: &archive::Archive, packages: &[String]) -> Result<tempfile::TempDir> {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let fresh = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempdir_in(paths::images())?;
+    let fresh = tempfile::Builder::new().prefix(".new-").tempdir_in(paths::images())?;
     // A server that runs as somebody else reads them too.
     fs_err::set_permissions(fresh.path(), std::fs::Permissions::from_mode(0o755))?;
     let scratch = tempfile::tempdir()?;
@@ -165,13 +145,7 @@ fn make(kind: Kind, sources: &archive::Archive, packages: &[String]) -> Result<t
     let busybox = rootfs::fetch_busybox(sources, &scratch.path().join("busybox"))?;
     fs_err::copy(&kernel.image, fresh.path().join(KERNEL))?;
     initrd::write(&fresh.path().join(INITRD), &kernel, &busybox)?;
-    rootfs::make(
-        kind,
-        &fresh.path().join(ROOTFS),
-        sources,
-        packages,
-        &busybox,
-    )?;
+    rootfs::make(kind, &fresh.path().join(ROOTFS), sources, packages, &busybox)?;
     Ok(fresh)
 }
 
@@ -182,10 +156,7 @@ fn check_reproducible(kind: Kind, image: &Image) -> Result<()> {
         let (first, second) = (image.dir.join(file), again.path().join(file));
         let (first, second) = (digest_of(&first)?, digest_of(&second)?);
         if first != second {
-            bail!(
-                "{}/{file} is not the same twice: {first}, then {second}",
-                image.name
-            );
+            bail!("{}/{file} is not the same twice: {first}, then {second}", image.name);
         }
         term::note(&format!("{}/{file} twice: {first}", image.name));
     }

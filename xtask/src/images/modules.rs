@@ -24,16 +24,8 @@ pub(super) fn load_order(tree: &Path, wanted: &[&str], busybox: &Path) -> Result
     let mut found = BTreeMap::new();
     index(tree, &mut found)?;
     let built_in = fs_err::read_to_string(tree.join("modules.builtin"))?;
-    let built_in = built_in
-        .lines()
-        .filter_map(|line| module_name(Path::new(line)))
-        .collect();
-    let mut order = LoadOrder {
-        found,
-        built_in,
-        busybox,
-        modules: Vec::new(),
-    };
+    let built_in = built_in.lines().filter_map(|line| module_name(Path::new(line))).collect();
+    let mut order = LoadOrder { found, built_in, busybox, modules: Vec::new() };
     for name in wanted {
         order.add(name)?;
     }
@@ -59,10 +51,7 @@ impl LoadOrder<'_> {
         for needed in dependencies(&object) {
             self.add(&needed)?;
         }
-        self.modules.push(Module {
-            name: name.to_owned(),
-            object,
-        });
+        self.modules.push(Module { name: name.to_owned(), object });
         Ok(())
     }
 }
@@ -107,10 +96,7 @@ fn dependencies(object: &[u8]) -> Vec<String> {
     let Some(at) = object.windows(KEY.len()).position(|window| window == KEY) else {
         return Vec::new();
     };
-    let value = object[at + KEY.len()..]
-        .split(|&byte| byte == 0)
-        .next()
-        .unwrap_or_default();
+    let value = object[at + KEY.len()..].split(|&byte| byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(value)
         .split(',')
         .filter(|name| !name.is_empty())
@@ -129,11 +115,7 @@ mod tests {
             let object = format!("\x7fELF\0license=GPL\0depends={depends}\0name=x\0");
             fs_err::write(tree.path().join(name), object).unwrap();
         };
-        fs_err::write(
-            tree.path().join("modules.builtin"),
-            "kernel/fs/ext4/ext4.ko\n",
-        )
-        .unwrap();
+        fs_err::write(tree.path().join("modules.builtin"), "kernel/fs/ext4/ext4.ko\n").unwrap();
         write("virtio-blk.ko", "virtio,virtio-ring");
         write("virtio.ko", "virtio-ring");
         write("virtio_ring.ko", "");
@@ -148,9 +130,7 @@ mod tests {
     fn a_module_that_the_kernel_lacks_is_named() {
         let tree = tempfile::tempdir().unwrap();
         fs_err::write(tree.path().join("modules.builtin"), "").unwrap();
-        let error = load_order(tree.path(), &["vsock"], Path::new("busybox"))
-            .err()
-            .unwrap();
+        let error = load_order(tree.path(), &["vsock"], Path::new("busybox")).err().unwrap();
         assert!(error.to_string().contains("vsock"), "{error}");
     }
 }

@@ -32,9 +32,7 @@ struct Entry<'a> {
 /// below `base`.
 pub(super) fn entries(images: &[Image], base: &str) -> Result<String> {
     let base = base.trim_end_matches('/');
-    let mut registry = Registry {
-        images: BTreeMap::new(),
-    };
+    let mut registry = Registry { images: BTreeMap::new() };
     for image in images {
         let url = |file| format!("{base}/{}/{file}", image.name);
         let entry = Entry {

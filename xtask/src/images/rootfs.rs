@@ -15,14 +15,7 @@ const MIB: u64 = 1 << 20;
 const BUSYBOX: &str = "busybox-static";
 
 /// Asked for on top of [`BASE`]: what a small server has.
-const EXTRA: &[&str] = &[
-    "ca-certificates",
-    "e2fsprogs",
-    "iproute2",
-    "mount",
-    "procps",
-    "tzdata",
-];
+const EXTRA: &[&str] = &["ca-certificates", "e2fsprogs", "iproute2", "mount", "procps", "tzdata"];
 /// What apt calls the packages that no Debian goes without, and apt itself.
 const BASE: &[&str] = &["?and(?essential,?architecture(amd64))", "apt"];
 
@@ -72,14 +65,9 @@ pub(super) fn make(
 }
 
 fn plant_busybox(tree: &Path, busybox: &Path) -> Result<()> {
-    for directory in [
-        "bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp",
-    ] {
+    for directory in ["bin", "dev", "etc", "proc", "root", "run", "sbin", "sys", "tmp"] {
         fs_err::create_dir(tree.join(directory))?;
-        set_mode(
-            &tree.join(directory),
-            if directory == "tmp" { 0o1777 } else { 0o755 },
-        )?;
+        set_mode(&tree.join(directory), if directory == "tmp" { 0o1777 } else { 0o755 })?;
     }
     fs_err::copy(busybox, tree.join("bin/busybox"))?;
     set_mode(&tree.join("bin/busybox"), 0o755)?;
@@ -127,22 +115,10 @@ fn installed(status: &str) -> impl Iterator<Item = String> {
 /// Removes what belongs to the machine that the tree was made on, and what
 /// programs make for themselves.
 fn clean(tree: &Path) -> Result<()> {
-    for directory in [
-        "var/cache",
-        "var/log",
-        "var/lib/apt/lists",
-        "tmp",
-        "dev",
-        "run",
-    ] {
+    for directory in ["var/cache", "var/log", "var/lib/apt/lists", "tmp", "dev", "run"] {
         empty(&tree.join(directory))?;
     }
-    for file in [
-        "etc/hostname",
-        "etc/resolv.conf",
-        "etc/machine-id",
-        "etc/apt/sources.list",
-    ] {
+    for file in ["etc/hostname", "etc/resolv.conf", "etc/machine-id", "etc/apt/sources.list"] {
         fs_err::write(tree.join(file), "")?;
     }
     // Lists with the previous state in them, one per change made.
@@ -175,10 +151,7 @@ fn plant_init(tree: &Path) -> Result<()> {
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    Ok(fs_err::set_permissions(
-        path,
-        std::fs::Permissions::from_mode(mode),
-    )?)
+    Ok(fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))?)
 }
 
 #[cfg(test)]

@@ -57,11 +57,7 @@ impl Answer {
     /// A status with a short text as body, where the status allows one.
     pub(super) fn text(status: u16) -> Self {
         let text = format!("status {status}\n");
-        let body = if has_body(status) {
-            text
-        } else {
-            String::new()
-        };
+        let body = if has_body(status) { text } else { String::new() };
         let mut headers = Headers::default();
         headers.push("Content-Type", "text/plain");
         Self::new(status, headers, Body::whole(body.into_bytes()))
@@ -89,11 +85,7 @@ impl Answer {
     }
 
     fn new(status: u16, headers: Headers, body: Body) -> Self {
-        Self {
-            status,
-            headers,
-            body,
-        }
+        Self { status, headers, body }
     }
 }
 
@@ -122,10 +114,7 @@ fn is_not_modified(request: &Headers, entity: &Headers) -> bool {
         });
     }
     let date = |value: Option<&str>| httpdate::parse_http_date(value?).ok();
-    match (
-        date(request.get("if-modified-since")),
-        date(entity.get("last-modified")),
-    ) {
+    match (date(request.get("if-modified-since")), date(entity.get("last-modified"))) {
         (Some(since), Some(modified)) => modified <= since,
         _ => false,
     }

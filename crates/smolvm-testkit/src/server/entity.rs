@@ -20,11 +20,7 @@ pub(super) struct Entity {
 
 impl Entity {
     pub(super) fn new(bytes: Arc<[u8]>) -> Self {
-        Self {
-            bytes,
-            headers: Headers::default(),
-            flips: Vec::new(),
-        }
+        Self { bytes, headers: Headers::default(), flips: Vec::new() }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -41,11 +37,7 @@ impl Entity {
 
     /// A part of it as a body.
     pub(super) fn part(&self, range: Range<u64>) -> Body {
-        Body {
-            bytes: Arc::clone(&self.bytes),
-            range,
-            flips: self.flips.clone(),
-        }
+        Body { bytes: Arc::clone(&self.bytes), range, flips: self.flips.clone() }
     }
 }
 

@@ -101,10 +101,7 @@ pub enum Fault {
 impl Fault {
     /// [`Fault::Replaced`] from anything that is bytes.
     pub fn replaced(etag: &str, bytes: impl Into<Arc<[u8]>>) -> Self {
-        Self::Replaced {
-            etag: etag.to_owned(),
-            bytes: bytes.into(),
-        }
+        Self::Replaced { etag: etag.to_owned(), bytes: bytes.into() }
     }
 
     /// A stall that only the end of the connection ends.

@@ -66,9 +66,8 @@ impl Gate {
         let (state, changed) = &*self.0;
         let mut state = state.lock().expect("nothing panics under this lock");
         while !state.open && !gone() {
-            (state, _) = changed
-                .wait_timeout(state, LOOK_AROUND)
-                .expect("nothing panics under this lock");
+            (state, _) =
+                changed.wait_timeout(state, LOOK_AROUND).expect("nothing panics under this lock");
         }
     }
 

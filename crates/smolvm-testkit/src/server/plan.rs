@@ -59,11 +59,8 @@ pub(super) enum Event {
 impl From<Answer> for Plan {
     /// Sends the answer as it is, and keeps the connection.
     fn from(answer: Answer) -> Self {
-        let lengths = if has_body(answer.status) {
-            vec![answer.body.len().to_string()]
-        } else {
-            Vec::new()
-        };
+        let lengths =
+            if has_body(answer.status) { vec![answer.body.len().to_string()] } else { Vec::new() };
         Self {
             answer,
             framing: Framing::Plain,
@@ -147,8 +144,7 @@ impl Plan {
             }
         }
         // Waits at a byte come before the end at the same byte, whatever the order of the faults.
-        self.events
-            .sort_by_key(|(at, event)| (*at, matches!(event, Event::Cut | Event::Reset)));
+        self.events.sort_by_key(|(at, event)| (*at, matches!(event, Event::Cut | Event::Reset)));
     }
 }
 
@@ -183,11 +179,7 @@ fn distort_request(request: &mut Headers, entity: &Entity, faults: &[Fault]) {
             Fault::WrongRange => {
                 if let Some((first, last)) = request.get("Range").and_then(bounds) {
                     let shift = |at: u64| {
-                        if first + 1 < entity.len() {
-                            at + 1
-                        } else {
-                            at.saturating_sub(1)
-                        }
+                        if first + 1 < entity.len() { at + 1 } else { at.saturating_sub(1) }
                     };
                     let last = last.map(|last| shift(last).to_string()).unwrap_or_default();
                     request.set("Range", &format!("bytes={}-{last}", shift(first)));
@@ -228,10 +220,7 @@ fn replace_answer(answer: &mut Answer, target: &str, faults: &[Fault]) {
 /// The same path with a counter as its query, one higher than before.
 fn next_hop(target: &str) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let hop: u64 = query
-        .strip_prefix("hop=")
-        .and_then(|hop| hop.parse().ok())
-        .unwrap_or(0);
+    let hop: u64 = query.strip_prefix("hop=").and_then(|hop| hop.parse().ok()).unwrap_or(0);
     format!("{path}?hop={}", hop + 1)
 }
 

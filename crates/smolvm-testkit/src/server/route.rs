@@ -113,10 +113,7 @@ pub(super) struct Mounted {
 
 impl Mounted {
     pub(super) fn new(route: Route) -> Self {
-        Self {
-            route,
-            requests: AtomicUsize::new(0),
-        }
+        Self { route, requests: AtomicUsize::new(0) }
     }
 
     /// How to answer this request, faults included.

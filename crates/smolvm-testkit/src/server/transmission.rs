@@ -33,11 +33,7 @@ pub(super) struct Transmission<'a, S> {
 
 impl<'a, S: Write> Transmission<'a, S> {
     pub(super) fn new(stream: &'a mut S, socket: &'a Socket, entry: &'a Entry) -> Self {
-        Self {
-            stream,
-            socket,
-            entry,
-        }
+        Self { stream, socket, entry }
     }
 
     pub(super) fn send(&mut self, plan: Plan) -> io::Result<Ending> {
@@ -80,23 +76,16 @@ impl<'a, S: Write> Transmission<'a, S> {
     fn write_half(&mut self, head: &[u8]) -> io::Result<()> {
         let middle = head.len() / 2;
         let line = head[..middle].iter().rposition(|&byte| byte == b'\n');
-        self.stream
-            .write_all(&head[..line.map_or(middle, |at| at + 1)])?;
+        self.stream.write_all(&head[..line.map_or(middle, |at| at + 1)])?;
         self.stream.flush()
     }
 
     fn send_body(&mut self, plan: Plan) -> io::Result<Ending> {
         let body = &plan.answer.body;
-        let end = if plan.endless {
-            u64::MAX
-        } else {
-            body.len() + plan.extra_bytes
-        };
-        let step = plan.bytes_per_second.map(|rate| {
-            usize::try_from(rate / STEPS_PER_SECOND)
-                .unwrap_or(BLOCK)
-                .max(1)
-        });
+        let end = if plan.endless { u64::MAX } else { body.len() + plan.extra_bytes };
+        let step = plan
+            .bytes_per_second
+            .map(|rate| usize::try_from(rate / STEPS_PER_SECOND).unwrap_or(BLOCK).max(1));
         let mut events = plan.events.into_iter().peekable();
         let mut position = 0;
         loop {
@@ -126,11 +115,7 @@ impl<'a, S: Write> Transmission<'a, S> {
             self.stream.write_all(b"0\r\n\r\n")?;
         }
         self.stream.flush()?;
-        Ok(if plan.keep_alive {
-            Ending::KeepAlive
-        } else {
-            Ending::Close
-        })
+        Ok(if plan.keep_alive { Ending::KeepAlive } else { Ending::Close })
     }
 
     /// What is left of the response after this event: nothing, if it has an ending.
@@ -172,11 +157,7 @@ fn head_of(plan: &Plan) -> String {
         headers.push("Transfer-Encoding", "chunked");
     }
     let status = plan.answer.status;
-    format!(
-        "HTTP/1.1 {status} {}\r\n{}\r\n",
-        reason(status),
-        headers.to_wire()
-    )
+    format!("HTTP/1.1 {status} {}\r\n{}\r\n", reason(status), headers.to_wire())
 }
 
 /// The next bytes of the body, or noise after its end.

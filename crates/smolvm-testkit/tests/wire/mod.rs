@@ -66,9 +66,7 @@ pub(crate) fn send(host: &str, method: &str, target: &str, headers: &[&str]) -> 
 /// Reads until the end, until silence, or until at least `enough` bytes are there.
 pub(crate) fn read_all(stream: &mut TcpStream, enough: usize) -> (Vec<u8>, End) {
     // Long enough that a busy machine is not taken for a stall.
-    stream
-        .set_read_timeout(Some(Duration::from_millis(1500)))
-        .expect("a timeout");
+    stream.set_read_timeout(Some(Duration::from_millis(1500))).expect("a timeout");
     let (mut bytes, mut block) = (Vec::new(), vec![0; 64 * 1024]);
     while bytes.len() < enough {
         match stream.read(&mut block) {
@@ -85,9 +83,5 @@ pub(crate) fn read_all(stream: &mut TcpStream, enough: usize) -> (Vec<u8>, End) 
 pub(crate) fn split(bytes: &[u8], end: End) -> Reply {
     let at = bytes.windows(4).position(|four| four == b"\r\n\r\n");
     let (head, body) = bytes.split_at(at.map_or(bytes.len(), |at| at + 4));
-    Reply {
-        head: String::from_utf8_lossy(head).into_owned(),
-        body: body.to_vec(),
-        end,
-    }
+    Reply { head: String::from_utf8_lossy(head).into_owned(), body: body.to_vec(), end }
 }
