@@ -2,6 +2,8 @@
 //!
 //! `SMOLVM_TEST_KILLS` sets the number of kills, `SMOLVM_TEST_SEED` repeats a run.
 
+#![expect(clippy::unwrap_used, reason = "what is around a test may panic as the test may")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -111,13 +113,13 @@ fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
-/// Where the ranges of the requests since the `seen`-th begin; 0 for a request for everything.
-fn offsets_asked(server: &Server, path: &str, seen: usize) -> Vec<u64> {
+/// Where the ranges of the requests after the first `answered` begin; 0 for a request for everything.
+fn offsets_asked(server: &Server, path: &str, answered: usize) -> Vec<u64> {
     let offset = |request: &smolvm_testkit::Request| {
         let range = request.header("Range")?.strip_prefix("bytes=")?;
         range.strip_suffix('-')?.parse().ok()
     };
-    server.requests_for(path)[seen..].iter().map(|request| offset(request).unwrap_or(0)).collect()
+    server.requests_for(path)[answered..].iter().map(|request| offset(request).unwrap_or(0)).collect()
 }
 
 /// Behaviour 11: killed at any moment, every final name is absent or whole and right; the next
@@ -134,14 +136,14 @@ fn killed_at_random_moments() {
     for _ in 0..kills {
         let left: Vec<u64> =
             site.assets.iter().map(|(_, _, digest)| site.left_of(digest)).collect();
-        let seen: Vec<usize> =
+        let answered: Vec<usize> =
             site.assets.iter().map(|(path, ..)| site.server.requests_for(path).len()).collect();
         let mut run = site.pull().stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_micros(random.below(150_000)));
         run.kill().unwrap();
         run.wait().unwrap();
         for (index, (path, ..)) in site.assets.iter().enumerate() {
-            if let Some(offset) = offsets_asked(&site.server, path, seen[index]).first() {
+            if let Some(offset) = offsets_asked(&site.server, path, answered[index]).first() {
                 on_disk += left[index];
                 asked_again += left[index].saturating_sub(*offset);
             }

@@ -43,9 +43,9 @@ impl CancelToken {
             || self.parent.as_ref().is_some_and(|parent| parent.is_cancelled())
     }
 
-    /// A token that is cancelled with this one, and can be cancelled alone: what one asset's
-    /// failure ends the others with.
-    pub(crate) fn child(&self) -> Self {
+    /// A token that is cancelled with this one, and can be cancelled alone.
+    #[must_use]
+    pub fn child(&self) -> Self {
         Self { flag: Arc::default(), parent: Some(Arc::new(self.clone())) }
     }
 

@@ -109,6 +109,19 @@ pub enum ImageError {
         image: String,
     },
 
+    /// The cache has it, but not whole and right, where only the cache was asked.
+    #[error(
+        "the {kind} of '{image}' in the cache cannot be used: {reason}. Fetch it again: smolvm image pull {image}"
+    )]
+    Damaged {
+        /// The image.
+        image: String,
+        /// Which of its assets.
+        kind: AssetKind,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The disk has no room for what is to come.
     #[error(
         "not enough room on the disk: {} needs {needed} bytes more, {available} are free. Free some (smolvm image prune), or use another cache directory",
@@ -203,7 +216,9 @@ impl ImageError {
         match self {
             Self::EmptyName | Self::InvalidName { .. } | Self::Home { .. } => ErrorKind::Usage,
             Self::UnknownImage { .. } => ErrorKind::UnknownImage,
-            Self::Mismatch { .. } | Self::NotAnImage { .. } => ErrorKind::Verification,
+            Self::Mismatch { .. } | Self::NotAnImage { .. } | Self::Damaged { .. } => {
+                ErrorKind::Verification
+            }
             Self::Fetch { source, .. } if source.is_local() => ErrorKind::Cache,
             Self::Fetch { .. } | Self::Offline { .. } => ErrorKind::Network,
             Self::NotCached { .. }

@@ -10,6 +10,7 @@ use crate::http::{Client, ClientConfig};
 use crate::image::{Asset, ImageSource, LocalImage};
 use crate::name::ImageName;
 use crate::options::FetchOptions;
+use crate::progress::Event;
 use crate::registry::{BUILTIN_IMAGES, Registry};
 use crate::report::{AssetReport, AssetStatus, ImageReport, Pruned, Removed};
 use crate::side_by_side::side_by_side;
@@ -145,8 +146,8 @@ impl ImageManager {
             let mut report = self.report_of(source.name(), asset, record.as_ref());
             if let Some(dir) = &dir {
                 let recorded = record.as_ref().and_then(|record| record.asset(asset.kind));
-                let finding = cache::check(dir, asset, recorded, cancel, |_| {})?;
-                report.set_finding(finding);
+                let on_hash = |size| options.emit(asset.kind, &Event::Verifying { size });
+                report.set_finding(cache::check(dir, asset, recorded, cancel, on_hash)?);
             }
             Ok(report)
         })?;
@@ -198,11 +199,20 @@ impl ImageManager {
     /// verified first, so that what is pinned is what was seen when it was fetched.
     ///
     /// # Errors
-    /// [`ImageError::NotCached`] where an asset is missing or damaged.
+    /// [`ImageError::NotCached`] where an asset is missing, [`ImageError::Damaged`] where one is
+    /// not what it should be.
     pub fn pin(&self, name: &str, options: &FetchOptions) -> Result<ImageSource, ImageError> {
         let report = self.verify(name, options)?;
-        if !report.assets.iter().all(|asset| asset.status.is_good()) {
-            return Err(ImageError::NotCached { image: name.to_owned() });
+        for asset in &report.assets {
+            let image = name.to_owned();
+            match &asset.status {
+                status if status.is_good() => {}
+                AssetStatus::Damaged { reason } => {
+                    let (kind, reason) = (asset.kind, reason.clone());
+                    return Err(ImageError::Damaged { image, kind, reason });
+                }
+                _ => return Err(ImageError::NotCached { image }),
+            }
         }
         let digest_of = |kind| {
             report.assets.iter().find(|asset| asset.kind == kind).and_then(|asset| asset.digest)

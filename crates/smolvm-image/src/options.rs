@@ -43,6 +43,12 @@ impl FetchOptions {
         self
     }
 
+    /// The token that ends the fetch; [`child`](CancelToken::child) makes one that ends with it.
+    #[must_use]
+    pub fn cancel_token(&self) -> &CancelToken {
+        &self.cancel
+    }
+
     /// Calls `observer` at every step, from several threads. It should return quickly: the
     /// transfer waits for it.
     #[must_use]

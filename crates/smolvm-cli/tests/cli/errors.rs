@@ -67,7 +67,7 @@ fn bad_registry_file() {
     exit: 1
     ----- stdout -----
     ----- stderr -----
-    error: cannot read the registry file missing.toml: failed to open file `missing.toml`: No such file or directory (os error 2)
+    error: cannot read the registry file missing.toml: No such file or directory (os error 2). Check its path and permissions
     ");
 }
 
@@ -144,10 +144,10 @@ fn error_page_for_an_unpinned_image() {
 fn larger_than_allowed() {
     let site = Site::with_dev();
     assert_prints!(site.run("image pull dev --quiet --max-size 1MiB"), @"
-    exit: 5
+    exit: 1
     ----- stdout -----
     ----- stderr -----
-    error: cannot fetch the rootfs of 'dev' from http://[SERVER]/rootfs: it is larger than the limit of 1048576 bytes
+    error: cannot fetch the rootfs of 'dev' from http://[SERVER]/rootfs: it is larger than the limit of 1048576 bytes. Raise the limit (--max-size) if that is right
     ");
 }
 

@@ -155,6 +155,12 @@ impl Dir {
         Ok(rustix::fs::linkat(&self.fd, from, &to.fd, to_name, AtFlags::empty())?)
     }
 
+    /// Makes a second name for a file of this directory, in the place of what lies there.
+    pub(crate) fn link_anew(&self, from: &str, to: &str) -> io::Result<()> {
+        self.unlink(to)?;
+        self.hard_link(from, self, to)
+    }
+
     /// Removes a file or link (never what it points to); nothing there is no error.
     pub(crate) fn unlink(&self, name: &str) -> io::Result<()> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {

@@ -5,7 +5,7 @@
 //! of that key.
 
 use std::collections::hash_map::RandomState;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
@@ -40,6 +40,11 @@ impl Key {
 
     fn note_name(&self) -> String {
         format!("{}.json", self.0)
+    }
+
+    /// The name of a link that is renamed to the final name at once.
+    pub(super) fn link_name(&self) -> String {
+        format!("{}.link", self.0)
     }
 
     /// The key that a name in the directory of partial files begins with.
@@ -241,7 +246,9 @@ impl<'a> Partial<'a> {
         if sync {
             self.file.sync_all().map_err(|error| failed("sync", error))?;
         }
-        if let Some(note) = &self.note {
+        let size = self.length;
+        let note = self.note.map(|note| Note { total: Some(size), ..note });
+        if let Some(note) = &note {
             write_note(self.store, &self.key.note_name(), note)?;
         }
         partial
@@ -252,8 +259,8 @@ impl<'a> Partial<'a> {
         let stat =
             rustix::fs::fstat(&self.file).map_err(|error| failed("look at", error.into()))?;
         let inode = Inode::of(&stat);
-        let verified = Verified { file: self.file, inode, digest, size: dir::size_of(&stat) };
-        Ok(Held::keep(verified, self.note))
+        let verified = Verified { file: self.file, inode, digest, size };
+        Ok(Held::keep(verified, note))
     }
 }
 
@@ -270,6 +277,22 @@ impl Held {
         // Where it is not granted, the worst is that the file is fetched again.
         let _ = verified.file.try_lock_shared();
         Self { verified, note }
+    }
+
+    /// Ends the wait: the file is published. Who is the last to hold it removes it from under its
+    /// key; what a failure leaves there is removed with the next leavings.
+    pub(super) fn leave(&self, store: &Store, key: &Key, cancel: &CancelToken) {
+        let file = &self.verified.file;
+        let _ = file.unlock();
+        let waits = || stands_under(&store.partial, key.as_str(), self.verified.inode);
+        if !waits() {
+            return;
+        }
+        let lock = lock::acquire(&store.locks, key.as_str(), store.modes.working, cancel, |_| {});
+        if lock.is_ok() && waits() && !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            discard_parked(store, key);
+        }
+        let _ = file.unlock();
     }
 
     /// Makes a verified file of another image wait under a key, as a link to it. Gives it back

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::dir::Dir;
 use super::lock;
-use super::partial::{Held, Key, stands_under};
+use super::partial::{Held, Key, discard_parked, stands_under};
 use super::record::{AssetRecord, Record};
 use super::store::Store;
 use super::verify::Verified;
@@ -23,6 +23,10 @@ pub(crate) enum Publication {
 }
 
 impl Publication {
+    fn is_new(&self) -> bool {
+        matches!(self, Self::Waiting(_))
+    }
+
     pub(crate) fn verified(&self) -> &Verified {
         match self {
             Self::InPlace(verified) => verified,
@@ -42,8 +46,17 @@ pub(crate) fn publish(
     sync: bool,
     cancel: &CancelToken,
 ) -> Result<bool, ImageError> {
+    // Only its record will vouch for an asset without a pin.
+    let sync = sync || assets.iter().any(|(asset, found)| asset.digest.is_none() && found.is_new());
     let _image_lock = store.lock_image(source.name(), cancel)?;
     let dir = store.ensure_image(source.name())?;
+    if let Some(version) = Record::newer_version(&dir) {
+        return Err(ImageError::NewerLayout {
+            path: dir.path_of(super::RECORD_FILE),
+            found: version.to_string(),
+            known: Record::VERSION,
+        });
+    }
     for (asset, publication) in assets {
         let inode = publication.verified().inode;
         if stands_under(&dir, &asset.file_name, inode) {
@@ -52,7 +65,7 @@ pub(crate) fn publish(
         let Publication::Waiting(held) = publication else {
             return Ok(false);
         };
-        if !put_in_place(store, &dir, asset, held, sync, cancel)? {
+        if !put_in_place(store, &dir, (asset, held), assets, sync, cancel)? {
             return Ok(false);
         }
     }
@@ -66,22 +79,34 @@ pub(crate) fn publish(
     if sync {
         store.root.sync().map_err(|error| ImageError::io(store.root.path(), "sync", error))?;
     }
+    for (asset, publication) in assets {
+        if let Publication::Waiting(held) = publication {
+            held.leave(store, &Key::of(asset), cancel);
+        }
+    }
     Ok(true)
 }
 
-/// Renames the file that waits under its key to its final name, if it is still that file.
+/// Puts the file that waits under its key under its final name, if it is still that file.
 fn put_in_place(
     store: &Store,
     dir: &Dir,
-    asset: &Asset,
-    held: &Held,
+    (asset, held): (&Asset, &Held),
+    assets: &[(&Asset, Publication)],
     sync: bool,
     cancel: &CancelToken,
 ) -> Result<bool, ImageError> {
     let key = Key::of(asset);
     let _key_lock = lock::acquire(&store.locks, key.as_str(), store.modes.working, cancel, |_| {})?;
-    if !stands_under(&store.partial, key.as_str(), held.verified.inode) {
-        return Ok(false);
+    let inode = held.verified.inode;
+    if !stands_under(&store.partial, key.as_str(), inode) {
+        // Two assets of an image may have the same content: the first has taken the file along.
+        let sibling = assets.iter().map(|(asset, _)| &asset.file_name);
+        let sibling = sibling.clone().find(|name| stands_under(dir, name, inode));
+        let linked = sibling.map(|name| dir.hard_link(name, &store.partial, key.as_str()));
+        if !matches!(linked, Some(Ok(()))) {
+            return Ok(false);
+        }
     }
     let path = dir.path_of(&asset.file_name);
     let failed = |action, error: io::Error| ImageError::io(&path, action, error);
@@ -92,12 +117,21 @@ fn put_in_place(
     if matches!(dir.stat(&asset.file_name), Ok(Some(stat)) if super::dir::is_directory(&stat)) {
         dir.remove_tree(&asset.file_name)?;
     }
+    // It goes on waiting under its key as well until the record is written: other images that
+    // need it find it at either place. Another user's file cannot be linked, and is moved.
+    let link = key.link_name();
+    let link = store.partial.link_anew(key.as_str(), &link).is_ok().then_some(link);
     store
         .partial
-        .rename(key.as_str(), dir, &asset.file_name)
+        .rename(link.as_deref().unwrap_or(key.as_str()), dir, &asset.file_name)
         .map_err(|error| failed("install", error))?;
     // Where both names were links to one file, the rename has done nothing.
-    super::partial::discard_parked(store, &key);
+    match link {
+        Some(link) => {
+            let _ = store.partial.unlink(&link);
+        }
+        None => discard_parked(store, &key),
+    }
     Ok(true)
 }
 

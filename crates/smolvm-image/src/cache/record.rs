@@ -62,11 +62,19 @@ impl Record {
 
     /// The record of an image's directory; `None` where there is none that can be read.
     pub(crate) fn read(dir: &Dir) -> Option<Self> {
-        let file = dir.open_file(RECORD_FILE).ok().flatten()?;
-        let mut text = Vec::new();
-        file.take(MAX_SIZE).read_to_end(&mut text).ok()?;
-        let record: Self = serde_json::from_slice(&text).ok()?;
+        let record: Self = serde_json::from_slice(&read_text(dir)?).ok()?;
         (record.version <= Self::VERSION).then_some(record)
+    }
+
+    /// The version of a record that a later version of this program wrote. Not a byte of that may
+    /// be lost: it is not overwritten.
+    pub(crate) fn newer_version(dir: &Dir) -> Option<u32> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let record: Versioned = serde_json::from_slice(&read_text(dir)?).ok()?;
+        (record.version > Self::VERSION).then_some(record.version)
     }
 
     /// Replaces the record of an image's directory in one step. The caller holds the image's lock.
@@ -89,6 +97,13 @@ impl Record {
     pub(crate) fn asset(&self, kind: AssetKind) -> Option<&AssetRecord> {
         self.assets.get(kind.label())
     }
+}
+
+fn read_text(dir: &Dir) -> Option<Vec<u8>> {
+    let file = dir.open_file(RECORD_FILE).ok().flatten()?;
+    let mut text = Vec::new();
+    file.take(MAX_SIZE).read_to_end(&mut text).ok()?;
+    Some(text)
 }
 
 impl AssetRecord {

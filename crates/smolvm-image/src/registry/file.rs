@@ -22,7 +22,7 @@ const MAX_SIZE: u64 = 16 << 20;
 #[non_exhaustive]
 pub enum RegistryError {
     /// It cannot be read.
-    #[error("cannot read the registry file {}: {source}", path.display())]
+    #[error("cannot read the registry file {}: {source}. Check its path and permissions", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -81,27 +81,16 @@ struct Entry {
 pub(super) fn load(path: &Path) -> Result<Registry, RegistryError> {
     let read = || {
         let mut text = String::new();
-        let file = fs_err::File::open(path)?;
+        let file = std::fs::File::open(path)?;
         if file.take(MAX_SIZE + 1).read_to_string(&mut text)? as u64 > MAX_SIZE {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
         }
         Ok(text)
     };
-    let text = read().map_err(|source| RegistryError::Read {
-        path: path.to_owned(),
-        source: strip_path(source),
-    })?;
+    let text = read().map_err(|source| RegistryError::Read { path: path.to_owned(), source })?;
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let parsed = if is_json { parse_json(&text) } else { parse_toml(&text) };
     parsed.map_err(|(offset, message)| parse_error(path, &text, offset, message))
-}
-
-/// `fs_err` names the path, and so does [`RegistryError::Read`].
-fn strip_path(error: io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => error,
-    }
 }
 
 /// What is wrong, and at which byte.

@@ -51,7 +51,9 @@ pub enum TransferError {
     #[error("the server sent another part than the one that was asked for")]
     WrongPart,
     /// There is more than the manager may take.
-    #[error("it is larger than the limit of {limit} bytes")]
+    #[error(
+        "it is larger than the limit of {limit} bytes. Raise the limit (--max-size) if that is right"
+    )]
     TooLarge {
         /// The limit in bytes.
         limit: u64,
@@ -94,9 +96,9 @@ impl TransferError {
         Self::Connection { message, source: Box::new(error) }
     }
 
-    /// Whether the fault is on this machine and not in the network.
+    /// Whether it has to do with this machine and not with the network.
     pub(crate) fn is_local(&self) -> bool {
-        matches!(self, Self::File { .. } | Self::Changed { .. })
+        matches!(self, Self::File { .. } | Self::Changed { .. } | Self::TooLarge { .. })
     }
 }
 

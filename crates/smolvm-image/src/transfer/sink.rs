@@ -108,9 +108,32 @@ impl<'a, 'p> Sink<'a, 'p> {
             Err(error) => return Err(self.hash_failed(error)),
         };
         let most = self.total().map_or(u64::MAX, |total| total.saturating_sub(self.length()));
-        let more = fill(&mut buffer, body, most);
+        let more = self.fill(&mut buffer, body, most);
         self.take(buffer)?;
         Ok(more)
+    }
+
+    /// Fills a buffer with at most `most` bytes, or as far as it comes until the next report is
+    /// due: on a slow line that is less. Says whether there may be more.
+    fn fill(&self, buffer: &mut Buffer, body: &mut impl Read, most: u64) -> io::Result<bool> {
+        let mut left = usize::try_from(most).unwrap_or(usize::MAX);
+        while !buffer.is_full() && left > 0 {
+            let space = buffer.space();
+            let wanted = left.min(space.len());
+            match body.read(&mut space[..wanted]) {
+                Ok(0) => return Ok(false),
+                Ok(count) => {
+                    buffer.fill(count);
+                    left -= count;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if self.is_report_due() {
+                break;
+            }
+        }
+        Ok(true)
     }
 
     fn take(&mut self, buffer: Buffer) -> Result<(), ImageError> {
@@ -191,31 +214,15 @@ impl<'a, 'p> Sink<'a, 'p> {
         }
     }
 
+    fn is_report_due(&self) -> bool {
+        self.reported.is_none_or(|last| last.elapsed() >= REPORT)
+    }
+
     fn report(&mut self, always: bool) {
-        let due = self.reported.is_none_or(|last| last.elapsed() >= REPORT);
-        if always || due {
+        if always || self.is_report_due() {
             self.reported = Some(Instant::now());
             let event = Event::Progress { done: self.length(), total: self.total() };
             self.transfer.options.emit(self.transfer.asset.kind, &event);
         }
     }
-}
-
-/// Fills a buffer with at most `most` bytes; says whether there may be more.
-fn fill(buffer: &mut Buffer, body: &mut impl Read, most: u64) -> io::Result<bool> {
-    let mut left = usize::try_from(most).unwrap_or(usize::MAX);
-    while !buffer.is_full() && left > 0 {
-        let space = buffer.space();
-        let wanted = left.min(space.len());
-        match body.read(&mut space[..wanted]) {
-            Ok(0) => return Ok(false),
-            Ok(count) => {
-                buffer.fill(count);
-                left -= count;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
 }
