@@ -25,7 +25,7 @@ pub(crate) fn ensure(
     source: &ImageSource,
     options: &FetchOptions,
 ) -> Result<(), ImageError> {
-    let mut refresh = options.refresh && !manager.offline();
+    let mut refresh = options.refresh && !manager.offline;
     for _ in 0..ROUNDS {
         let looked = look(manager, source, options)?;
         let missing = looked.missing();
@@ -33,7 +33,7 @@ pub(crate) fn ensure(
             settle(manager, source, looked, &options.cancel);
             return Ok(());
         }
-        if manager.offline() {
+        if manager.offline {
             return Err(ImageError::Offline {
                 image: source.name().to_string(),
                 missing: missing.iter().map(|asset| asset.kind).collect(),
@@ -44,7 +44,7 @@ pub(crate) fn ensure(
         let store = Store::create(manager.cache_dir())?;
         let assets = obtain(manager, &store, source, looked, options, refresh)?;
         refresh = false;
-        if cache::publish(&store, source, &assets, manager.sync(), &options.cancel)? {
+        if cache::publish(&store, source, &assets, manager.sync, &options.cancel)? {
             return tidy(&store, source);
         }
         log::info!("'{}' was changed by another process; looking again", source.name());
@@ -193,7 +193,7 @@ fn settle(manager: &ImageManager, source: &ImageSource, looked: Looked<'_>, canc
         }
         let store = Store::create(manager.cache_dir())?;
         if !recorded {
-            cache::publish(&store, source, &assets, manager.sync(), cancel)?;
+            cache::publish(&store, source, &assets, manager.sync, cancel)?;
         }
         tidy(&store, source)
     };

@@ -89,10 +89,10 @@ impl Fetch<'_> {
         loop {
             let mut partial = Partial::claim(self.store, key)?;
             let transfer = Transfer {
-                client: self.manager.client(),
+                client: &self.manager.client,
                 asset,
-                policy: self.manager.retry_policy(),
-                max_size: self.manager.max_asset_size(),
+                policy: &self.manager.retry_policy,
+                max_size: self.manager.max_asset_size,
                 space: self.space,
                 options: self.options,
                 cancel: self.cancel,
@@ -119,7 +119,7 @@ impl Fetch<'_> {
                 continue;
             }
             let size = partial.length();
-            let held = partial.park(digest, self.manager.sync() || asset.digest.is_none())?;
+            let held = partial.park(digest, self.manager.sync || asset.digest.is_none())?;
             self.emit(asset, &Event::Fetched { size, received });
             return Ok(Some(held));
         }

@@ -33,6 +33,7 @@
 
 mod asset_url;
 mod buffer;
+mod builder;
 mod cache;
 mod cancel;
 mod digest;
@@ -41,6 +42,7 @@ mod error;
 mod fetch;
 mod http;
 mod image;
+mod inspect;
 mod manager;
 mod name;
 mod options;
@@ -50,17 +52,20 @@ mod report;
 mod side_by_side;
 mod sniff;
 mod source;
+mod source_builder;
 mod transfer;
 
 pub use asset_url::{AssetUrl, AssetUrlError};
+pub use builder::ImageManagerBuilder;
 pub use cancel::CancelToken;
 pub use digest::{Digest, DigestError};
 pub use error::{ErrorKind, ImageError};
-pub use image::{Asset, ImageSource, ImageSourceBuilder, LocalImage, SourceError};
-pub use manager::{ImageManager, ImageManagerBuilder};
+pub use image::{Asset, ImageSource, LocalImage};
+pub use manager::ImageManager;
 pub use name::{FileName, ImageName, NameError};
 pub use options::FetchOptions;
 pub use progress::{AssetKind, Event};
 pub use registry::{BUILTIN_IMAGES, Registry, RegistryError};
 pub use report::{AssetReport, AssetStatus, ImageReport, Leaving, Pruned, PrunedItem, Removed};
+pub use source_builder::{ImageSourceBuilder, SourceError};
 pub use transfer::{RetryPolicy, TransferError};

@@ -1,19 +1,17 @@
 //! [`ImageManager`]: turns the name of an image into files on disk that are whole and right.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use crate::builder::ImageManagerBuilder;
 use crate::cache::{self, Presence, Record, Store};
 use crate::ensure;
 use crate::error::ImageError;
-use crate::http::{Client, ClientConfig};
+use crate::http::Client;
 use crate::image::{Asset, ImageSource, LocalImage};
 use crate::name::ImageName;
 use crate::options::FetchOptions;
-use crate::progress::Event;
-use crate::registry::{BUILTIN_IMAGES, Registry};
-use crate::report::{AssetReport, AssetStatus, ImageReport, Pruned, Removed};
-use crate::side_by_side::side_by_side;
+use crate::registry::Registry;
+use crate::report::{AssetStatus, Pruned, Removed};
 use crate::transfer::RetryPolicy;
 
 /// Fetches, caches and validates images.
@@ -34,13 +32,13 @@ use crate::transfer::RetryPolicy;
 /// ```
 #[derive(Debug)]
 pub struct ImageManager {
-    cache_dir: PathBuf,
-    registry: Registry,
-    offline: bool,
-    sync: bool,
-    max_asset_size: u64,
-    retry_policy: RetryPolicy,
-    client: Client,
+    pub(crate) cache_dir: PathBuf,
+    pub(crate) registry: Registry,
+    pub(crate) offline: bool,
+    pub(crate) sync: bool,
+    pub(crate) max_asset_size: u64,
+    pub(crate) retry_policy: RetryPolicy,
+    pub(crate) client: Client,
 }
 
 impl ImageManager {
@@ -133,68 +131,6 @@ impl ImageManager {
         }
     }
 
-    /// Hashes what the cache has of an image, and changes and fetches nothing. Damage is in the
-    /// report, not an error.
-    ///
-    /// # Errors
-    /// A name that is none or unknown, or [`ImageError::Cancelled`].
-    pub fn verify(&self, name: &str, options: &FetchOptions) -> Result<ImageReport, ImageError> {
-        let source = self.source(name)?;
-        let dir = cache::open_image(&self.cache_dir, source.name())?;
-        let record = dir.as_ref().and_then(Record::read);
-        let assets = side_by_side(source.assets().collect(), &options.cancel, |asset, cancel| {
-            let mut report = self.report_of(source.name(), asset, record.as_ref());
-            if let Some(dir) = &dir {
-                let recorded = record.as_ref().and_then(|record| record.asset(asset.kind));
-                let on_hash = |size| options.emit(asset.kind, &Event::Verifying { size });
-                report.set_finding(cache::check(dir, asset, recorded, cancel, on_hash)?);
-            }
-            Ok(report)
-        })?;
-        self.report(source.name(), Some(source), assets)
-    }
-
-    /// What is known of an image, by its record and its files' sizes. Hashes nothing. Works for
-    /// images in the cache that the registry does not name, too.
-    ///
-    /// # Errors
-    /// A name that is none, or that neither the registry nor the cache knows.
-    pub fn inspect(&self, name: &str) -> Result<ImageReport, ImageError> {
-        let (name, source) = self.known(name)?;
-        let dir = cache::open_image(&self.cache_dir, &name)?;
-        let record = dir.as_ref().and_then(Record::read);
-        let assets = match (source, &record) {
-            (Some(source), _) => source
-                .assets()
-                .map(|asset| {
-                    let mut report = self.report_of(&name, asset, record.as_ref());
-                    if let Some(dir) = &dir {
-                        let recorded = record.as_ref().and_then(|record| record.asset(asset.kind));
-                        report.set_presence(cache::presence(dir, asset, recorded));
-                    }
-                    report
-                })
-                .collect(),
-            (None, Some(record)) => AssetReport::of_record(record, &self.image_dir(&name)),
-            (None, None) => Vec::new(),
-        };
-        self.report(&name, source, assets)
-    }
-
-    /// The names of the images that the cache has a directory of, sorted, whether the registry
-    /// names them or not.
-    ///
-    /// # Errors
-    /// Where the cache directory cannot be read.
-    pub fn cached_names(&self) -> Result<Vec<String>, ImageError> {
-        match cache::open_root(&self.cache_dir)? {
-            Some(root) => {
-                Ok(cache::image_names(&root)?.into_iter().map(|name| name.to_string()).collect())
-            }
-            None => Ok(Vec::new()),
-        }
-    }
-
     /// The definition of a cached image with the digests of what the cache has as pins. It is
     /// verified first, so that what is pinned is what was seen when it was fetched.
     ///
@@ -255,7 +191,10 @@ impl ImageManager {
     }
 
     /// A name that the registry or the cache knows.
-    fn known(&self, name: &str) -> Result<(ImageName, Option<&ImageSource>), ImageError> {
+    pub(crate) fn known(
+        &self,
+        name: &str,
+    ) -> Result<(ImageName, Option<&ImageSource>), ImageError> {
         let parsed = parse_name(name)?;
         let source = self.registry.get(&parsed);
         let in_cache = || {
@@ -276,7 +215,7 @@ impl ImageManager {
         }
     }
 
-    fn image_dir(&self, name: &ImageName) -> PathBuf {
+    pub(crate) fn image_dir(&self, name: &ImageName) -> PathBuf {
         self.cache_dir.join(name.as_str())
     }
 
@@ -291,62 +230,6 @@ impl ImageManager {
             boot_args: source.boot_args().map(str::to_owned),
         }
     }
-
-    fn report_of(&self, name: &ImageName, asset: &Asset, record: Option<&Record>) -> AssetReport {
-        let recorded = record
-            .and_then(|record| record.asset(asset.kind))
-            .filter(|recorded| recorded.is_of(asset));
-        AssetReport {
-            kind: asset.kind,
-            path: self.image_dir(name).join(asset.file_name.as_str()),
-            url: recorded.map(|recorded| recorded.url.clone()),
-            pin: asset.digest,
-            digest: recorded.map(|recorded| recorded.sha256),
-            size: recorded.map(|recorded| recorded.size),
-            fetched_at: recorded.map(|recorded| recorded.fetched_at.clone()),
-            status: AssetStatus::Missing,
-        }
-    }
-
-    fn report(
-        &self,
-        name: &ImageName,
-        source: Option<&ImageSource>,
-        assets: Vec<AssetReport>,
-    ) -> Result<ImageReport, ImageError> {
-        let disk_bytes = match cache::open_image(&self.cache_dir, name)? {
-            Some(dir) => cache::disk_usage(&dir)?,
-            None => 0,
-        };
-        Ok(ImageReport {
-            name: name.clone(),
-            source: source.cloned(),
-            directory: self.image_dir(name),
-            cached: !assets.is_empty() && assets.iter().all(|asset| asset.status.is_good()),
-            disk_bytes,
-            assets,
-        })
-    }
-
-    pub(crate) fn offline(&self) -> bool {
-        self.offline
-    }
-
-    pub(crate) fn sync(&self) -> bool {
-        self.sync
-    }
-
-    pub(crate) fn max_asset_size(&self) -> u64 {
-        self.max_asset_size
-    }
-
-    pub(crate) fn retry_policy(&self) -> &RetryPolicy {
-        &self.retry_policy
-    }
-
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
 }
 
 fn parse_name(name: &str) -> Result<ImageName, ImageError> {
@@ -354,110 +237,4 @@ fn parse_name(name: &str) -> Result<ImageName, ImageError> {
         return Err(ImageError::EmptyName);
     }
     name.parse().map_err(|reason| ImageError::InvalidName { name: name.to_owned(), reason })
-}
-
-/// Collects the settings of an [`ImageManager`].
-///
-/// ```
-/// use smolvm_image::{ImageManager, Registry};
-///
-/// let manager = ImageManager::builder()
-///     .cache_dir("/var/cache/smolvm")
-///     .registry(Registry::new())
-///     .offline(true)
-///     .build()?;
-/// assert!(manager.list_available().is_empty());
-/// # Ok::<(), smolvm_image::ImageError>(())
-/// ```
-#[derive(Debug, Clone, Default)]
-#[must_use = "call build() to get the ImageManager"]
-pub struct ImageManagerBuilder {
-    cache_dir: Option<PathBuf>,
-    registry: Option<Registry>,
-    offline: bool,
-    sync: bool,
-    max_asset_size: Option<u64>,
-    retry_policy: RetryPolicy,
-    stall_timeout: Option<Duration>,
-    ca_file: Option<PathBuf>,
-}
-
-impl ImageManagerBuilder {
-    /// Where images are cached, instead of `~/.smolvm/images`. `~` and `~user` at its beginning
-    /// are expanded; a blank path means the default.
-    pub fn cache_dir(mut self, path: impl Into<PathBuf>) -> Self {
-        self.cache_dir = Some(path.into());
-        self
-    }
-
-    /// The images to know, instead of [`BUILTIN_IMAGES`].
-    pub fn registry(mut self, registry: Registry) -> Self {
-        self.registry = Some(registry);
-        self
-    }
-
-    /// Never uses the network: what is not cached is an error.
-    pub fn offline(mut self, offline: bool) -> Self {
-        self.offline = offline;
-        self
-    }
-
-    /// Waits until what was fetched is on the disk (`fsync(2)`). What has a pin is right without
-    /// it: a file that a power loss has damaged is found and fetched again.
-    pub fn sync(mut self, sync: bool) -> Self {
-        self.sync = sync;
-        self
-    }
-
-    /// No asset may be larger, in bytes. Default: 64 GiB.
-    pub fn max_asset_size(mut self, bytes: u64) -> Self {
-        self.max_asset_size = Some(bytes);
-        self
-    }
-
-    /// How often a transfer is tried, instead of the default policy.
-    pub fn retry_policy(mut self, policy: RetryPolicy) -> Self {
-        self.retry_policy = policy;
-        self
-    }
-
-    /// How often a transfer that does not get on is tried, 5 by default.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.retry_policy.attempts = attempts.max(1);
-        self
-    }
-
-    /// How long a connection may bring nothing, 30 s by default. No limit on the whole.
-    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
-        self.stall_timeout = Some(timeout);
-        self
-    }
-
-    /// A PEM file with certificates to trust beside the system's, instead of the one that
-    /// `$SMOLVM_CA_FILE` names.
-    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.ca_file = Some(path.into());
-        self
-    }
-
-    /// Makes the manager. Proxies and credentials are those of the environment.
-    ///
-    /// # Errors
-    /// [`ImageError::Home`] where the cache directory is relative to a home that is not known.
-    pub fn build(self) -> Result<ImageManager, ImageError> {
-        let mut client = ClientConfig::from_env();
-        if let Some(stall) = self.stall_timeout {
-            client.stall = stall;
-        }
-        client.extra_ca_file = self.ca_file.or(client.extra_ca_file);
-        Ok(ImageManager {
-            cache_dir: cache::resolve(self.cache_dir.as_deref())?,
-            registry: self.registry.unwrap_or_else(|| BUILTIN_IMAGES.clone()),
-            offline: self.offline,
-            sync: self.sync,
-            max_asset_size: self.max_asset_size.unwrap_or(64 << 30),
-            retry_policy: self.retry_policy,
-            client: Client::new(client),
-        })
-    }
 }

@@ -1,10 +1,10 @@
 //! What the manager says of images without fetching anything: reports for people and scripts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::cache::{Finding, Presence, Record};
+use crate::cache::{Finding, Presence};
 use crate::digest::Digest;
 use crate::image::ImageSource;
 use crate::name::ImageName;
@@ -94,27 +94,6 @@ impl AssetReport {
             Presence::Missing => AssetStatus::Missing,
             Presence::Damaged(reason) => AssetStatus::Damaged { reason },
         };
-    }
-
-    /// The assets of an image that only its record knows.
-    pub(crate) fn of_record(record: &Record, dir: &Path) -> Vec<Self> {
-        let kinds = [AssetKind::Kernel, AssetKind::Initrd, AssetKind::Rootfs];
-        let report = |kind| {
-            let recorded = record.asset(kind)?;
-            let path = dir.join(&recorded.file);
-            let there = path.symlink_metadata().is_ok_and(|file| file.len() == recorded.size);
-            Some(Self {
-                kind,
-                path,
-                url: Some(recorded.url.clone()),
-                pin: None,
-                digest: Some(recorded.sha256),
-                size: Some(recorded.size),
-                fetched_at: Some(recorded.fetched_at.clone()),
-                status: if there { AssetStatus::Present } else { AssetStatus::Missing },
-            })
-        };
-        kinds.into_iter().filter_map(report).collect()
     }
 }
 

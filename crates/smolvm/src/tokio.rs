@@ -76,16 +76,19 @@ impl ImageManager {
         self.ensure_image_with(name, FetchOptions::new()).await
     }
 
-    /// Awaits [`crate::ImageManager::ensure_image_with`]. To cancel, drop the future: it takes the
-    /// place of a token in `options`, which has no effect here.
+    /// Awaits [`crate::ImageManager::ensure_image_with`]. It ends when the future is dropped or
+    /// the token of `options` is cancelled.
     pub async fn ensure_image_with(
         &self,
         name: &str,
         options: FetchOptions,
     ) -> Result<LocalImage, ImageError> {
         let name = name.to_owned();
-        self.run(move |manager, cancel| manager.ensure_image_with(&name, &options.cancel(cancel)))
-            .await
+        let cancel = options.cancel_token().child();
+        self.run_until(cancel, move |manager, cancel| {
+            manager.ensure_image_with(&name, &options.cancel(cancel))
+        })
+        .await
     }
 
     /// Awaits [`crate::ImageManager::verify`].
@@ -128,13 +131,20 @@ impl ImageManager {
         self.run(|manager, _| manager.cached_names()).await
     }
 
-    /// Runs `work` on a blocking thread, with a token that is cancelled when this future goes.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&crate::ImageManager, &CancelToken) -> Result<T, ImageError> + Send + 'static,
     ) -> Result<T, ImageError> {
+        self.run_until(CancelToken::new(), work).await
+    }
+
+    /// Runs `work` on a blocking thread, and cancels the token when this future goes.
+    async fn run_until<T: Send + 'static>(
+        &self,
+        cancel: CancelToken,
+        work: impl FnOnce(&crate::ImageManager, &CancelToken) -> Result<T, ImageError> + Send + 'static,
+    ) -> Result<T, ImageError> {
         let manager = Arc::clone(&self.blocking);
-        let cancel = CancelToken::new();
         let running = task::spawn_blocking({
             let cancel = cancel.clone();
             move || work(&manager, &cancel)

@@ -20,7 +20,7 @@ pub(super) fn run(session: &Session<'_>, names: &[String]) -> Result<Exit, Failu
     let progress = session.progress();
     let cached;
     let names = if names.is_empty() {
-        cached = registered_of(&manager, manager.cached_names()?);
+        cached = manager.cached_names()?;
         if cached.is_empty() && !session.options.quiet {
             session.output.text("nothing is cached\n");
         }
@@ -40,17 +40,6 @@ pub(super) fn run(session: &Session<'_>, names: &[String]) -> Result<Exit, Failu
         }
         Turn { failure: failure_of(&report), result: Some(ImageObject::from(&report)) }
     }))
-}
-
-/// The names that a registry has; of the others only the log speaks, since nothing states what
-/// they should be.
-fn registered_of(manager: &ImageManager, names: Vec<String>) -> Vec<String> {
-    let (registered, others): (Vec<_>, Vec<_>) =
-        names.into_iter().partition(|name| manager.registry().get(name).is_some());
-    for name in others {
-        log::warn!("'{name}' is not verified: no registry names it");
-    }
-    registered
 }
 
 fn verify(

@@ -94,6 +94,18 @@ impl Record {
         Ok(())
     }
 
+    /// The assets of an image that no registry names, with the recorded digests as pins. What a
+    /// forged record may have in the place of a name or an address is left out.
+    pub(crate) fn to_assets(&self) -> Vec<Asset> {
+        let kinds = [AssetKind::Kernel, AssetKind::Initrd, AssetKind::Rootfs];
+        let asset = |kind| {
+            let recorded = self.asset(kind)?;
+            let (url, file_name) = (recorded.url.parse().ok()?, recorded.file.parse().ok()?);
+            Some(Asset { kind, url, digest: Some(recorded.sha256), file_name })
+        };
+        kinds.into_iter().filter_map(asset).collect()
+    }
+
     pub(crate) fn asset(&self, kind: AssetKind) -> Option<&AssetRecord> {
         self.assets.get(kind.label())
     }

@@ -2,6 +2,7 @@
 //! order.
 
 mod file;
+mod place;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

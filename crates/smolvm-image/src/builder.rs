@@ -1,0 +1,117 @@
+//! [`ImageManagerBuilder`]: the settings of a manager.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cache;
+use crate::error::ImageError;
+use crate::http::{Client, ClientConfig};
+use crate::manager::ImageManager;
+use crate::registry::Registry;
+use crate::transfer::RetryPolicy;
+
+/// Collects the settings of an [`ImageManager`].
+///
+/// ```
+/// use smolvm_image::{ImageManager, Registry};
+///
+/// let manager = ImageManager::builder()
+///     .cache_dir("/var/cache/smolvm")
+///     .registry(Registry::new())
+///     .offline(true)
+///     .build()?;
+/// assert!(manager.list_available().is_empty());
+/// # Ok::<(), smolvm_image::ImageError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "call build() to get the ImageManager"]
+pub struct ImageManagerBuilder {
+    cache_dir: Option<PathBuf>,
+    registry: Option<Registry>,
+    offline: bool,
+    sync: bool,
+    max_asset_size: Option<u64>,
+    retry_policy: RetryPolicy,
+    stall_timeout: Option<Duration>,
+    ca_file: Option<PathBuf>,
+}
+
+impl ImageManagerBuilder {
+    /// Where images are cached, instead of `~/.smolvm/images`. `~` and `~user` at its beginning
+    /// are expanded; a blank path means the default.
+    pub fn cache_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.cache_dir = Some(path.into());
+        self
+    }
+
+    /// The images to know, instead of [`BUILTIN_IMAGES`](crate::BUILTIN_IMAGES).
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Never uses the network: what is not cached is an error.
+    pub fn offline(mut self, offline: bool) -> Self {
+        self.offline = offline;
+        self
+    }
+
+    /// Waits until what was fetched is on the disk (`fsync(2)`). What has a pin is right without
+    /// it: a file that a power loss has damaged is found and fetched again.
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// No asset may be larger, in bytes. Default: 64 GiB.
+    pub fn max_asset_size(mut self, bytes: u64) -> Self {
+        self.max_asset_size = Some(bytes);
+        self
+    }
+
+    /// How often a transfer is tried, instead of the default policy.
+    pub fn retry_policy(mut self, policy: RetryPolicy) -> Self {
+        self.retry_policy = policy;
+        self
+    }
+
+    /// How often a transfer that does not get on is tried, 5 by default.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.retry_policy.attempts = attempts.max(1);
+        self
+    }
+
+    /// How long a connection may bring nothing, 30 s by default. No limit on the whole.
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall_timeout = Some(timeout);
+        self
+    }
+
+    /// A PEM file with certificates to trust beside the system's, instead of the one that
+    /// `$SMOLVM_CA_FILE` names.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(path.into());
+        self
+    }
+
+    /// Makes the manager. Proxies and credentials are those of the environment.
+    ///
+    /// # Errors
+    /// [`ImageError::Home`] where the cache directory is relative to a home that is not known.
+    pub fn build(self) -> Result<ImageManager, ImageError> {
+        let mut client = ClientConfig::from_env();
+        if let Some(stall) = self.stall_timeout {
+            client.stall = stall;
+        }
+        client.extra_ca_file = self.ca_file.or(client.extra_ca_file);
+        Ok(ImageManager {
+            cache_dir: cache::resolve(self.cache_dir.as_deref())?,
+            registry: self.registry.unwrap_or_else(Registry::builtin),
+            offline: self.offline,
+            sync: self.sync,
+            max_asset_size: self.max_asset_size.unwrap_or(64 << 30),
+            retry_policy: self.retry_policy,
+            client: Client::new(client),
+        })
+    }
+}
