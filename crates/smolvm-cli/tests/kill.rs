@@ -119,7 +119,10 @@ fn offsets_asked(server: &Server, path: &str, answered: usize) -> Vec<u64> {
         let range = request.header("Range")?.strip_prefix("bytes=")?;
         range.strip_suffix('-')?.parse().ok()
     };
-    server.requests_for(path)[answered..].iter().map(|request| offset(request).unwrap_or(0)).collect()
+    server.requests_for(path)[answered..]
+        .iter()
+        .map(|request| offset(request).unwrap_or(0))
+        .collect()
 }
 
 /// Behaviour 11: killed at any moment, every final name is absent or whole and right; the next
