@@ -37,7 +37,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Args::parse().task {
-        Task::Setup => setup::run(),
+        Task::Setup => setup::run(setup::Scope::Tests),
         Task::Images(args) => images::run(&args),
         Task::Quickstart => quickstart::run(),
         Task::Test(args) => test::run(&args),

@@ -15,6 +15,7 @@ use crate::boot::{self, Guest};
 use crate::command::{self, command};
 use crate::images::{self, Image, Kind};
 use crate::serve::Server;
+use crate::setup::Scope;
 use crate::{paths, setup, term};
 
 /// What the guest says when all went well.
@@ -23,7 +24,7 @@ const GREETING: &str = "Hello from SmolVM!";
 /// Runs it all; fails at the first thing that is not as promised.
 pub(crate) fn run() -> Result<()> {
     let mut tour = Tour::default();
-    tour.step("set up", setup::run)?;
+    tour.step("set up", || setup::run(Scope::Quickstart))?;
     let image = tour.step("make an image", || images::ensure(Kind::Small))?;
     let program = tour.step("build smolvm", build)?;
 

@@ -11,35 +11,75 @@ use anyhow::{Context as _, Result, bail};
 use crate::command::{self, command};
 use crate::{term, tools};
 
+/// How much to set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    /// What the quickstart runs.
+    Quickstart,
+    /// What the tests run, too.
+    Tests,
+}
+
 /// A program that the tasks or the tests run, and the package that has it.
 struct Need {
     program: &'static str,
     package: &'static str,
     purpose: &'static str,
+    scope: Scope,
 }
 
 const NEEDS: &[Need] = &[
-    Need { program: "nginx", package: "nginx-light", purpose: "serves images on loopback" },
+    Need {
+        program: "nginx",
+        package: "nginx-light",
+        purpose: "serves images on loopback",
+        scope: Scope::Quickstart,
+    },
     Need {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
         purpose: "boots what was cached",
+        scope: Scope::Quickstart,
     },
-    Need { program: "mkfs.ext4", package: "e2fsprogs", purpose: "makes root file systems" },
-    Need { program: "mmdebstrap", package: "mmdebstrap", purpose: "makes a Debian tree" },
-    Need { program: "curl", package: "curl", purpose: "what transfers are compared with" },
-    Need { program: "openssl", package: "openssl", purpose: "makes certificates for tests" },
+    Need {
+        program: "mkfs.ext4",
+        package: "e2fsprogs",
+        purpose: "makes root file systems",
+        scope: Scope::Quickstart,
+    },
+    Need {
+        program: "mmdebstrap",
+        package: "mmdebstrap",
+        purpose: "makes a Debian tree",
+        scope: Scope::Tests,
+    },
+    Need {
+        program: "squid",
+        package: "squid",
+        purpose: "a proxy that is not our own",
+        scope: Scope::Tests,
+    },
+    Need {
+        program: "curl",
+        package: "curl",
+        purpose: "a client that is not our own",
+        scope: Scope::Tests,
+    },
 ];
 
-const VENV: Need =
-    Need { program: "python3", package: "python3-venv", purpose: "installs cargo tools" };
+const VENV: Need = Need {
+    program: "python3",
+    package: "python3-venv",
+    purpose: "installs cargo tools",
+    scope: Scope::Tests,
+};
 
 /// Installs what is missing, or says which command does.
-pub(crate) fn run() -> Result<()> {
-    check_platform()?;
+pub(crate) fn run(scope: Scope) -> Result<()> {
+    check_platform(scope)?;
     let mut missing: Vec<&Need> =
-        NEEDS.iter().filter(|need| command::find(need.program).is_none()).collect();
-    let tools = tools::missing();
+        needs(scope).filter(|need| command::find(need.program).is_none()).collect();
+    let tools = if scope == Scope::Tests { tools::missing() } else { Vec::new() };
     if !tools.is_empty() && !has_venv() {
         missing.push(&VENV);
     }
@@ -49,6 +89,10 @@ pub(crate) fn run() -> Result<()> {
     }
     install_packages(&missing)?;
     tools::install(&tools)
+}
+
+fn needs(scope: Scope) -> impl Iterator<Item = &'static Need> {
+    NEEDS.iter().filter(move |need| need.scope <= scope)
 }
 
 /// Whether this process may install packages.
@@ -64,9 +108,9 @@ pub(crate) fn update_package_lists() -> Result<()> {
     command::capture(command("apt-get").args(["update", "--quiet"])).map(drop)
 }
 
-fn check_platform() -> Result<()> {
+fn check_platform(scope: Scope) -> Result<()> {
     if command::find("apt-get").is_none() {
-        let programs: Vec<_> = NEEDS.iter().map(|need| need.program).collect();
+        let programs: Vec<_> = needs(scope).map(|need| need.program).collect();
         if programs.iter().all(|program| command::find(program).is_some()) {
             return Ok(());
         }

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 
 use crate::command::{self, command};
 use crate::images::Kind;
+use crate::setup::Scope;
 use crate::{images, paths, quickstart, setup, term};
 
 #[derive(Debug, clap::Args)]
@@ -82,7 +83,7 @@ impl Step {
 
     fn run(self, args: &Args) -> Result<()> {
         match self {
-            Self::Setup => setup::run(),
+            Self::Setup => setup::run(Scope::Tests),
             Self::Images => make_images(),
             Self::Fmt => cargo("fmt --all --check"),
             Self::Clippy => cargo("clippy --workspace --all-targets --all-features -- -D warnings"),

@@ -175,16 +175,18 @@ impl Transfer<'_> {
             .map_err(|failure| self.cancelled_or(failure))?;
         match answer {
             Answer::Unchanged => Ok(Step::Unchanged),
-            Answer::Complete => self.whole_or_retry(sink, true, course),
-            Answer::StartOver => {
-                course.from_scratch = true;
-                Err(Break::Failure(Failure {
-                    error: TransferError::WrongPart,
-                    retry: Retry::After(Duration::ZERO),
-                }))
+            Answer::Complete => {
+                // Where it announced another size before, only the pin can tell which one to trust.
+                let contradicts = sink.total().is_some_and(|total| total != sink.length());
+                if contradicts && self.asset.digest != Some(sink.digest_so_far()?) {
+                    return Err(start_over(course));
+                }
+                course.doubtful = true;
+                self.whole_or_retry(sink, true, course)
             }
+            Answer::StartOver => Err(start_over(course)),
             Answer::Body(opened) => {
-                course.doubtful = opened.from_cache || (course.doubtful && opened.continues);
+                course.doubtful = opened.from_cache || opened.continues;
                 self.begin(sink, &opened)?;
                 self.receive(sink, opened, course)
             }
@@ -218,6 +220,10 @@ impl Transfer<'_> {
         course: &mut Course,
     ) -> Result<Step, Break> {
         loop {
+            // Reading from the network looks at the token by itself, reading a file does not.
+            if self.cancel.is_cancelled() {
+                return Err(Break::Stop(ImageError::Cancelled.into()));
+            }
             let read = sink.receive_from(&mut opened.body)?;
             // The rest of an error page need not be waited for.
             let begins = sink.begins_with().filter(|_| self.asset.digest.is_none());

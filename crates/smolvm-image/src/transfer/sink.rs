@@ -18,7 +18,7 @@ use crate::sniff;
 const REPORT: Duration = Duration::from_millis(50);
 
 /// Bytes between two looks at the room that is left, where nobody said how much is to come.
-const LOOK: u64 = 16 << 20;
+const LOOK: u64 = 1 << 20;
 
 /// The receiving end of one transfer.
 pub(super) struct Sink<'a, 'p> {

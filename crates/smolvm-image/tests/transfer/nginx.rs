@@ -1,0 +1,121 @@
+//! The same against the real nginx.
+
+use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::{Authority, Nginx, require_nginx};
+
+use crate::child::Child;
+use crate::scene::{Scene, received};
+
+const SIZE: u64 = 2_000_000;
+
+/// A directory to serve.
+fn site() -> (tempfile::TempDir, Vec<u8>) {
+    let (root, kernel) = (tempfile::tempdir().unwrap(), noise(150, usize::try_from(SIZE).unwrap()));
+    fs_err::write(root.path().join("kernel"), &kernel).unwrap();
+    (root, kernel)
+}
+
+/// Behaviour 5: nginx serves an image once, over http and https; afterwards it is a hit.
+#[test]
+fn nginx_serves_an_image_once() {
+    if !require_nginx() {
+        return;
+    }
+    let (root, kernel) = site();
+    let authority = Authority::new();
+    for nginx in [Nginx::start(root.path()), Nginx::builder(root.path()).tls(&authority).start()] {
+        let scene = Scene::new();
+        let manager = scene
+            .builder(&nginx.url("/kernel"), Some(&sha256_hex(&kernel)))
+            .ca_file(authority.ca_pem_path())
+            .build()
+            .unwrap();
+        assert!(scene.ensure(&manager).unwrap() == kernel);
+        assert!(scene.ensure(&manager).unwrap() == kernel);
+        let log = nginx.stop();
+        assert_eq!(log.len(), 1);
+        assert_eq!((log[0].method.as_str(), log[0].status), ("GET", 200));
+        assert_eq!(log[0].body_bytes_sent, SIZE);
+    }
+}
+
+/// Behaviour 11: a process that is killed in the middle of a slow transfer leaves nothing under
+/// the final name, and the next one asks nginx for what is missing.
+#[test]
+fn a_killed_transfer_is_resumed_from_nginx() {
+    let Some(child) = Child::of_this_test() else { return };
+    if !require_nginx() {
+        return;
+    }
+    let (root, kernel) = site();
+    let slow = "set $rate 100k; if ($http_range) { set $rate 0; } limit_rate $rate;";
+    let nginx = Nginx::builder(root.path()).config(slow).start();
+    let directory = tempfile::tempdir().unwrap();
+    let url = nginx.url("/kernel");
+
+    let mut killed = child.command(directory.path(), &url, None).spawn().unwrap();
+    let partial = directory.path().join("cache/.state/partial");
+    let kept = loop {
+        let length = part_length(&partial);
+        if length > 0 {
+            break length;
+        }
+        assert!(killed.try_wait().unwrap().is_none(), "it ended before it was killed");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let kept = kept.max(part_length(&partial));
+    assert!(!directory.path().join("cache/tested/vmlinux.bin").exists());
+
+    let scene = Scene::on(directory.path());
+    assert!(scene.fetch(&url, None).unwrap() == kernel);
+    assert_eq!(received(&scene.events()), Some(SIZE - kept));
+    assert_eq!(scene.leavings(), []);
+    let log = nginx.stop();
+    let last = log.iter().find(|line| line.status == 206).unwrap();
+    assert_eq!(last.range, Some(format!("bytes={kept}-")));
+    assert_eq!(last.body_bytes_sent, SIZE - kept);
+}
+
+/// Behaviour 14: nginx answers `If-Range` of a file that was replaced with the whole new one.
+#[test]
+fn nginx_sends_a_replaced_file_as_a_whole() {
+    if !require_nginx() {
+        return;
+    }
+    let (root, _) = site();
+    let slow = "set $rate 100k; if ($http_range) { set $rate 0; } limit_rate $rate;";
+    let nginx = Nginx::builder(root.path()).config(slow).start();
+    let scene = Scene::new();
+    let manager = scene.builder(&nginx.url("/kernel"), None).build().unwrap();
+    let cancel = smolvm_image::CancelToken::new();
+    std::thread::scope(|scope| {
+        let options = scene.options().cancel(&cancel);
+        let running = scope.spawn(|| scene.ensure_with(&manager, options));
+        while scene.partial_length().is_none_or(|length| length == 0) {
+            assert!(!running.is_finished());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        cancel.cancel();
+        running.join().unwrap().unwrap_err();
+    });
+    let new = noise(151, usize::try_from(SIZE).unwrap() + 1);
+    fs_err::write(root.path().join("kernel"), &new).unwrap();
+    assert!(scene.fetch(&nginx.url("/kernel"), None).unwrap() == new);
+    let log = nginx.stop();
+    let last = log.last().unwrap();
+    assert!(last.range.is_some());
+    assert_eq!((last.status, last.body_bytes_sent), (200, SIZE + 1));
+}
+
+fn part_length(partial: &std::path::Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(partial) else { return 0 };
+    entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "part"))
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|metadata| metadata.len())
+        .max()
+        .unwrap_or(0)
+}
