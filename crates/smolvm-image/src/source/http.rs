@@ -95,9 +95,12 @@ fn part(response: Response, ask: &Ask<'_>) -> Answer {
     };
     let validators = validators_of(headers);
     // A server that does not know `If-Range` sends a part of whatever it has now.
-    let same_version = match (ask.if_range, &validators.etag) {
-        (Some(known), Some(etag)) if known.starts_with('"') => known == etag,
-        _ => true,
+    // With the part comes the entity tag that the whole would have (RFC 9110 section 15.3.7); the
+    // date may be left out.
+    let same_version = match ask.if_range {
+        Some(tag) if tag.starts_with('"') => validators.etag.as_deref() == Some(tag),
+        Some(date) => validators.last_modified.as_deref().is_none_or(|now| now == date),
+        None => true,
     };
     let plain = encoding::parse(headers.get_all("Content-Encoding")) == Ok(Encoding::Identity);
     if first != ask.offset || !framed || !same_size || !same_version || !plain {

@@ -57,8 +57,8 @@ pub(crate) enum Outcome {
         digest: Digest,
         /// Bytes that came in this run.
         received: u64,
-        /// Whether another try may bring other bytes: some are from an earlier transfer, or from
-        /// a cache on the way.
+        /// Whether another try may bring other bytes: they were put together from several
+        /// answers, or are from a cache on the way.
         doubtful: bool,
     },
     /// The source has what the caller named.
@@ -299,4 +299,10 @@ impl Transfer<'_> {
         };
         self.cancelled_or(failure)
     }
+}
+
+/// What was sent cannot follow what is there.
+fn start_over(course: &mut Course) -> Break {
+    course.from_scratch = true;
+    Break::Failure(Failure { error: TransferError::WrongPart, retry: Retry::After(Duration::ZERO) })
 }

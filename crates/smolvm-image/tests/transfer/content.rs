@@ -1,9 +1,10 @@
 //! What is surely no image, and what a pin says about it.
 
 use smolvm_image::{ErrorKind, ImageError};
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Gate, Route, Server};
 
+use crate::bytes::noise;
 use crate::scene::{IMAGE, Scene};
 
 const PAGES: [(&[u8], &str); 6] = [
@@ -43,8 +44,8 @@ fn with_a_matching_pin_a_page_is_taken() {
         server.route("/kernel", Route::new(page));
         let url = server.url("/kernel");
         let pin = sha256_hex(page);
-        assert_eq!(scene.fetch(&url, Some(&pin)).unwrap(), page, "{content}");
-        assert_eq!(scene.fetch(&url, Some(&pin)).unwrap(), page, "{content}");
+        assert_eq!(&*scene.fetch(&url, Some(&pin)).unwrap(), page, "{content}");
+        assert_eq!(&*scene.fetch(&url, Some(&pin)).unwrap(), page, "{content}");
         assert_eq!(server.requests().len(), 1);
     }
 }

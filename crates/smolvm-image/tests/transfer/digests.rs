@@ -1,9 +1,10 @@
 //! Pins: what is compared, what is refused, what is said.
 
 use smolvm_image::{ErrorKind, ImageError, ImageSource, SourceError};
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Route, Server};
 
+use crate::bytes::noise;
 use crate::scene::{IMAGE, Scene};
 
 /// Behaviour 1: every spelling of a digest verifies, and is a hit afterwards without a request.

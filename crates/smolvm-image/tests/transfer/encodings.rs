@@ -1,14 +1,15 @@
 //! Servers that encode a body though identity was asked for.
 
 use smolvm_image::TransferError;
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Route, Server};
 
+use crate::bytes::{Bytes, noise};
 use crate::scene::{Scene, failure};
 
 const SIZE: usize = 100_000;
 
-fn kernel() -> Vec<u8> {
+fn kernel() -> Bytes {
     noise(40, SIZE)
 }
 

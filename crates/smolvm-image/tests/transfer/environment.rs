@@ -2,12 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Authority, Fault, Proxy, Route, Server};
 
+use crate::bytes::{Bytes, noise};
 use crate::child::{Child, Outcome};
 
-fn kernel() -> Vec<u8> {
+fn kernel() -> Bytes {
     noise(80, 100_000)
 }
 

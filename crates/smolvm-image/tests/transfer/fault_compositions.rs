@@ -4,9 +4,10 @@
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use smolvm_image::ImageError;
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Route, Server};
 
+use crate::bytes::{Bytes, noise};
 use crate::scene::Scene;
 
 const SIZE: u64 = 60_000;
@@ -14,12 +15,12 @@ const SIZE: u64 = 60_000;
 /// The requests that may meet faults.
 const FAULTY: usize = 4;
 
-fn kernel() -> Vec<u8> {
+fn kernel() -> Bytes {
     noise(140, usize::try_from(SIZE).unwrap())
 }
 
 /// Another version, of the same size.
-fn other() -> Vec<u8> {
+fn other() -> Bytes {
     noise(141, usize::try_from(SIZE).unwrap())
 }
 
@@ -77,7 +78,7 @@ fn schedule(fault: impl Strategy<Value = Fault>) -> impl Strategy<Value = Vec<(u
 fn fetch_through(
     faults: Vec<(usize, Fault)>,
     pin: Option<&str>,
-    acceptable: &[Vec<u8>],
+    acceptable: &[Bytes],
 ) -> Result<(), TestCaseError> {
     let (scene, server) = (Scene::new(), Server::start());
     let sound = Route::new(kernel()).etag("\"v1\"");

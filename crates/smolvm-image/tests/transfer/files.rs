@@ -5,8 +5,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use smolvm_image::{ErrorKind, Event, ImageError, TransferError};
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 
+use crate::bytes::{Bytes, noise};
 use crate::scene::{Scene, failure, received};
 
 /// Large enough that a copy is not over before it can be cancelled.
@@ -31,7 +32,7 @@ fn a_file_is_copied_and_verified() {
         assert_eq!(scene.fetch(&url, pin.as_deref()).unwrap(), kernel, "a hit needs no file");
         fs_err::rename(temp.path().join("gone"), &path).unwrap();
     }
-    assert_eq!(fs_err::read(&path).unwrap(), kernel);
+    assert_eq!(Bytes::from(fs_err::read(&path).unwrap()), kernel);
 }
 
 /// Behaviour 4: wrong bytes of a file are a mismatch.

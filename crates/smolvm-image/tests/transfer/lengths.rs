@@ -1,14 +1,15 @@
 //! What `Content-Length` says, when it says nothing, and where a body ends.
 
 use smolvm_image::{ImageError, TransferError};
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Route, Server};
 
+use crate::bytes::{Bytes, noise};
 use crate::scene::{Scene, failure};
 
 const SIZE: usize = 100_000;
 
-fn kernel() -> Vec<u8> {
+fn kernel() -> Bytes {
     noise(30, SIZE)
 }
 
@@ -78,17 +79,28 @@ fn without_length_and_pin_there_is_a_clear_error() {
     }
 }
 
-/// Behaviour 15: a body that is too short for its length is a failure to resume.
+/// Behaviour 15: a body that is too short for its length is a failure to resume, never a success.
 #[test]
 fn a_short_body_is_never_a_success() {
-    for pin in [None, Some(pin())] {
-        let scene = Scene::new();
-        let (server, url) = serve(&[Fault::ContentLength("100001".to_owned())]);
-        let error = scene.fetch(&url, pin.as_deref()).unwrap_err();
+    for tagged in [true, false] {
+        let (scene, server) = (Scene::new(), Server::start());
+        let route = Route::new(kernel()).fault(Fault::ContentLength("100001".to_owned()));
+        server.route("/kernel", if tagged { route.etag("\"v1\"") } else { route });
+        let (attempts, error) = failure(scene.fetch(&server.url("/kernel"), None));
+        assert_eq!(attempts, 5, "{error}");
         assert_eq!(scene.kernel(), None);
-        assert!(server.requests().len() > 1, "{error}");
-        assert_eq!(server.requests()[1].header("Range").is_some(), pin.is_some());
+        let range = server.requests()[1].header("Range").map(str::to_owned);
+        assert_eq!(range.as_deref(), tagged.then_some("bytes=100000-"));
     }
+}
+
+/// Behaviour 29: what matches its pin is taken, though more was announced.
+#[test]
+fn with_a_pin_a_length_that_is_too_large_does_no_harm() {
+    let (scene, (server, url)) =
+        (Scene::new(), serve(&[Fault::ContentLength("100001".to_owned())]));
+    assert_eq!(scene.fetch(&url, Some(&pin())).unwrap(), kernel());
+    assert_eq!(server.requests()[1].header("Range"), Some("bytes=100000-"));
 }
 
 /// Behaviour 15: nothing past the length is taken.

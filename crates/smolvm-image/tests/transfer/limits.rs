@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use smolvm_image::{ErrorKind, ImageError, TransferError};
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Route, Server, SmallDisk};
 
+use crate::bytes::{Bytes, noise};
 use crate::scene::{Scene, failure};
 
 const MIB: u64 = 1 << 20;
 
-fn kernel() -> Vec<u8> {
+fn kernel() -> Bytes {
     noise(60, 100_000)
 }
 

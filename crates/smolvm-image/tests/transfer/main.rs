@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, in the functions that it calls as well"
 )]
 
+mod bytes;
 mod child;
 mod content;
 mod digests;

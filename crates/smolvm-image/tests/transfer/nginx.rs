@@ -1,15 +1,16 @@
 //! The same against the real nginx.
 
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Authority, Nginx, require_nginx};
 
+use crate::bytes::{Bytes, noise};
 use crate::child::Child;
 use crate::scene::{Scene, received};
 
 const SIZE: u64 = 2_000_000;
 
 /// A directory to serve.
-fn site() -> (tempfile::TempDir, Vec<u8>) {
+fn site() -> (tempfile::TempDir, Bytes) {
     let (root, kernel) = (tempfile::tempdir().unwrap(), noise(150, usize::try_from(SIZE).unwrap()));
     fs_err::write(root.path().join("kernel"), &kernel).unwrap();
     (root, kernel)

@@ -1,9 +1,10 @@
 //! Offline mode: the network is never used, and a miss says so.
 
 use smolvm_image::{AssetKind, ErrorKind, ImageError};
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Route, Server};
 
+use crate::bytes::noise;
 use crate::scene::{IMAGE, Scene};
 
 /// Behaviour 24: a miss is an immediate error that says that the network is off, what is missing

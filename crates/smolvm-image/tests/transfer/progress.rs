@@ -1,9 +1,10 @@
 //! What an observer hears.
 
 use smolvm_image::Event;
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Route, Server};
 
+use crate::bytes::noise;
 use crate::scene::Scene;
 
 const SIZE: u64 = 5_000_000;

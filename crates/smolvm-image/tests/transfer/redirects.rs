@@ -1,11 +1,12 @@
 //! Where redirects are followed to, and who gets the credentials.
 
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Authority, Fault, Route, Server};
 
+use crate::bytes::{Bytes, noise};
 use crate::scene::{Scene, failure};
 
-fn kernel() -> Vec<u8> {
+fn kernel() -> Bytes {
     noise(50, 100_000)
 }
 

@@ -1,18 +1,19 @@
 //! Asking a server whether it has something newer.
 
 use smolvm_image::ImageManager;
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Route, Server};
 
+use crate::bytes::{Bytes, noise};
 use crate::scene::{Scene, failure, received};
 
 const DATE: &str = "Tue, 01 Jul 2025 10:00:00 GMT";
 
-fn old() -> Vec<u8> {
+fn old() -> Bytes {
     noise(110, 100_000)
 }
 
-fn new() -> Vec<u8> {
+fn new() -> Bytes {
     noise(111, 120_000)
 }
 

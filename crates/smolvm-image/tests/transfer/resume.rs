@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use smolvm_image::{CancelToken, Event, ImageError, TransferError};
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Gate, Request, Route, Server};
 
+use crate::bytes::noise;
 use crate::scene::{Scene, failure, received};
 
 const SIZE: usize = 100_000;

@@ -11,6 +11,8 @@ use smolvm_image::{
 };
 use smolvm_testkit::content::sha256_hex;
 
+use crate::bytes::Bytes;
+
 /// The name of the image.
 pub(crate) const IMAGE: &str = "tested";
 
@@ -61,12 +63,12 @@ impl Scene {
     }
 
     /// Ensures the image with a new manager, as a new process would; gives back its kernel.
-    pub(crate) fn fetch(&self, url: &str, pin: Option<&str>) -> Result<Vec<u8>, ImageError> {
+    pub(crate) fn fetch(&self, url: &str, pin: Option<&str>) -> Result<Bytes, ImageError> {
         self.ensure(&self.builder(url, pin).build().unwrap())
     }
 
     /// Ensures the image; gives back its kernel, which is at the documented place.
-    pub(crate) fn ensure(&self, manager: &ImageManager) -> Result<Vec<u8>, ImageError> {
+    pub(crate) fn ensure(&self, manager: &ImageManager) -> Result<Bytes, ImageError> {
         self.ensure_with(manager, self.options())
     }
 
@@ -75,10 +77,10 @@ impl Scene {
         &self,
         manager: &ImageManager,
         options: FetchOptions,
-    ) -> Result<Vec<u8>, ImageError> {
+    ) -> Result<Bytes, ImageError> {
         let image = manager.ensure_image_with(IMAGE, &options)?;
         assert_eq!(image.kernel_path, self.kernel_path());
-        Ok(fs_err::read(image.kernel_path).unwrap())
+        Ok(fs_err::read(image.kernel_path).unwrap().into())
     }
 
     /// Fetches until a condition on an event of the kernel holds, then cancels.
@@ -127,8 +129,8 @@ impl Scene {
     }
 
     /// What is under the kernel's final name, if anything is.
-    pub(crate) fn kernel(&self) -> Option<Vec<u8>> {
-        fs_err::read(self.kernel_path()).ok()
+    pub(crate) fn kernel(&self) -> Option<Bytes> {
+        fs_err::read(self.kernel_path()).ok().map(Bytes::from)
     }
 
     /// The files that transfers have left, with their sizes.
@@ -166,7 +168,7 @@ pub(crate) fn quick() -> RetryPolicy {
 }
 
 /// How often it was tried and what went wrong last.
-pub(crate) fn failure(result: Result<Vec<u8>, ImageError>) -> (u32, TransferError) {
+pub(crate) fn failure(result: Result<Bytes, ImageError>) -> (u32, TransferError) {
     match result {
         Err(ImageError::Fetch { attempts, source, .. }) => (attempts, source),
         Err(error) => panic!("not a failed fetch: {error}"),

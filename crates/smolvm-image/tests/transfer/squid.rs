@@ -5,11 +5,12 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child as Process, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Authority, Route, Server, skip};
 
+use crate::bytes::{Bytes, noise};
 use crate::child::{Child, Outcome};
 
 /// A running squid that ends with the value.
@@ -85,7 +86,7 @@ fn find() -> Option<PathBuf> {
         .find(|binary| binary.is_file())
 }
 
-fn kernel() -> Vec<u8> {
+fn kernel() -> Bytes {
     noise(160, 100_000)
 }
 
@@ -117,7 +118,10 @@ fn a_stale_answer_of_squid_is_asked_for_again() {
     let child = child.var("http_proxy", &squid.url());
     let server = Server::start();
     let old = noise(161, 100_000);
-    server.route("/kernel", Route::new(old.clone()).header("Cache-Control", "max-age=86400"));
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    let route = Route::new(old.clone()).header("Cache-Control", "max-age=86400");
+    // Without a date, squid takes nothing for fresh.
+    server.route("/kernel", route.header("Date", &now));
     let url = server.url("/kernel");
     assert_eq!(child.fetch(&url, Some(&sha256_hex(&old))), Outcome::fetched(&old));
     server.route("/kernel", Route::new(kernel()));

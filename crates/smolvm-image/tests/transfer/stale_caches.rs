@@ -1,17 +1,18 @@
 //! Caches on the way that serve what is out of date, and methods that proxies refuse.
 
 use smolvm_image::ImageError;
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Route, Server};
 
+use crate::bytes::{Bytes, noise};
 use crate::child::{Child, Outcome};
 use crate::scene::Scene;
 
-fn kernel() -> Vec<u8> {
+fn kernel() -> Bytes {
     noise(70, 100_000)
 }
 
-fn stale() -> Vec<u8> {
+fn stale() -> Bytes {
     noise(71, 100_000)
 }
 

@@ -1,16 +1,19 @@
 //! Secure connections: whose certificates are trusted, and what is said of the others.
 
+use std::io::{Read as _, Write as _};
+
 use smolvm_image::{ErrorKind, ImageError};
-use smolvm_testkit::content::{noise, sha256_hex};
+use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Authority, Fault, Route, Server};
 
+use crate::bytes::{Bytes, noise};
 use crate::scene::{Scene, failure};
 
-fn kernel() -> Vec<u8> {
+fn kernel() -> Bytes {
     noise(90, 100_000)
 }
 
-fn fetch(url: &str, pin: Option<&str>, ca_file: &std::path::Path) -> Result<Vec<u8>, ImageError> {
+fn fetch(url: &str, pin: Option<&str>, ca_file: &std::path::Path) -> Result<Bytes, ImageError> {
     let scene = Scene::new();
     let manager = scene.builder(url, pin).ca_file(ca_file).build().unwrap();
     scene.ensure(&manager)
@@ -89,8 +92,15 @@ fn a_broken_secure_connection_is_resumed() {
 #[test]
 fn a_server_without_tls_is_named() {
     let authority = Authority::new();
-    let server = Server::start();
-    let url = server.url("/kernel").replace("http://", "https://");
-    let (_, error) = failure(fetch(&url, None, &authority.ca_pem_path()));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/kernel", listener.local_addr().unwrap());
+    let plain = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        client.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").unwrap();
+        let _ = client.read_to_end(&mut Vec::new());
+    });
+    let (attempts, error) = failure(fetch(&url, None, &authority.ca_pem_path()));
     assert!(error.to_string().contains("no secure connection to 127.0.0.1"), "{error}");
+    assert_eq!(attempts, 1);
+    plain.join().unwrap();
 }
