@@ -15,17 +15,18 @@ use crate::digest::Digest;
 /// Buffers in all: as many as the receiver may be ahead of the hash.
 const BUFFERS: usize = 16;
 
-/// A running SHA-256 of the bytes that it is fed, in order.
+/// A running SHA-256 of the bytes that it is fed, in order. Its thread ends with it.
 pub(super) struct Hasher {
     work: Option<SyncSender<Work>>,
     spare: Receiver<Buffer>,
     made: usize,
     thread: Option<JoinHandle<io::Result<Sha256>>>,
+    /// Ends the reading of the file.
+    stop: CancelToken,
 }
 
 enum Work {
     Bytes(Buffer),
-    Restart,
     Digest(Sender<Digest>),
 }
 
@@ -34,7 +35,8 @@ impl Hasher {
     pub(super) fn start(prefix: &File, length: u64, cancel: &CancelToken) -> io::Result<Self> {
         let (work, queue) = mpsc::sync_channel(BUFFERS);
         let (give_back, spare) = mpsc::channel();
-        let (prefix, cancel) = (prefix.try_clone()?, cancel.clone());
+        let stop = cancel.child();
+        let (prefix, cancel) = (prefix.try_clone()?, stop.clone());
         let thread = Builder::new().name("smolvm-hash".to_owned()).spawn(move || {
             let mut hasher = match hash_prefix(&prefix, length, Sha256::new(), &cancel)? {
                 Some((hasher, read)) if read == length => hasher,
@@ -49,7 +51,6 @@ impl Hasher {
                         // The receiver is gone when the transfer is over.
                         let _ = give_back.send(buffer);
                     }
-                    Work::Restart => hasher = Sha256::new(),
                     Work::Digest(answer) => {
                         let _ = answer.send(hasher.clone().into());
                     }
@@ -57,7 +58,7 @@ impl Hasher {
             }
             Ok(hasher)
         })?;
-        Ok(Self { work: Some(work), spare, made: 0, thread: Some(thread) })
+        Ok(Self { work: Some(work), spare, made: 0, thread: Some(thread), stop })
     }
 
     /// An empty buffer; waits for the hash where all are on their way.
@@ -74,11 +75,6 @@ impl Hasher {
 
     pub(super) fn feed(&mut self, buffer: Buffer) -> io::Result<()> {
         self.send(Work::Bytes(buffer))
-    }
-
-    /// Forgets everything it was fed.
-    pub(super) fn restart(&mut self) -> io::Result<()> {
-        self.send(Work::Restart)
     }
 
     /// The digest of what it was fed so far.
@@ -114,6 +110,14 @@ impl Hasher {
     }
 }
 
+impl Drop for Hasher {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        drop(self.work.take());
+        let _ = self.join();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -139,16 +143,6 @@ mod tests {
         }
         let all = format!("before and after{}", ".".repeat(3 * BUFFERS));
         assert_eq!(hasher.finish().unwrap(), Digest::of(all.as_bytes()));
-    }
-
-    #[test]
-    fn forgets_when_restarted() {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(b"old").unwrap();
-        let mut hasher = Hasher::start(&file, 3, &CancelToken::new()).unwrap();
-        hasher.restart().unwrap();
-        fill(&mut hasher, b"new");
-        assert_eq!(hasher.finish().unwrap(), Digest::of(b"new"));
     }
 
     #[test]

@@ -38,8 +38,7 @@ impl<'a, 'p> Sink<'a, 'p> {
         transfer: &'a Transfer<'a>,
         partial: &'a mut Partial<'p>,
     ) -> Result<Self, ImageError> {
-        let hasher = Hasher::start(partial.file(), partial.length(), transfer.cancel)
-            .map_err(|error| ImageError::io(&partial.path(), "hash", error))?;
+        let hasher = start_hasher(transfer, partial)?;
         Ok(Self {
             transfer,
             partial,
@@ -80,7 +79,8 @@ impl<'a, 'p> Sink<'a, 'p> {
         self.head = None;
         if self.partial.length() > 0 || self.partial.note().is_some() {
             self.partial.restart()?;
-            self.hasher.restart().map_err(|error| self.hash_failed(error))?;
+            // The one before may still be reading what was there.
+            self.hasher = start_hasher(self.transfer, self.partial)?;
         }
         Ok(())
     }
@@ -225,4 +225,10 @@ impl<'a, 'p> Sink<'a, 'p> {
             self.transfer.options.emit(self.transfer.asset.kind, &event);
         }
     }
+}
+
+/// Begins to hash what is in the file.
+fn start_hasher(transfer: &Transfer<'_>, partial: &Partial<'_>) -> Result<Hasher, ImageError> {
+    Hasher::start(partial.file(), partial.length(), transfer.cancel)
+        .map_err(|error| ImageError::io(&partial.path(), "hash", error))
 }

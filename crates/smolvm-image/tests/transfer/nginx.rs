@@ -1,5 +1,9 @@
 //! The same against the real nginx.
 
+use std::process::Stdio;
+use std::time::Duration;
+
+use smolvm_image::CancelToken;
 use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Authority, Nginx, require_nginx};
 
@@ -54,7 +58,8 @@ fn a_killed_transfer_is_resumed_from_nginx() {
     let directory = tempfile::tempdir().unwrap();
     let url = nginx.url("/kernel");
 
-    let mut killed = child.command(directory.path(), &url, None).spawn().unwrap();
+    let mut killed =
+        child.command(directory.path(), &url, None).stdout(Stdio::null()).spawn().unwrap();
     let partial = directory.path().join("cache/.state/partial");
     let kept = loop {
         let length = part_length(&partial);
@@ -62,7 +67,7 @@ fn a_killed_transfer_is_resumed_from_nginx() {
             break length;
         }
         assert!(killed.try_wait().unwrap().is_none(), "it ended before it was killed");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     };
     killed.kill().unwrap();
     killed.wait().unwrap();
@@ -90,13 +95,13 @@ fn nginx_sends_a_replaced_file_as_a_whole() {
     let nginx = Nginx::builder(root.path()).config(slow).start();
     let scene = Scene::new();
     let manager = scene.builder(&nginx.url("/kernel"), None).build().unwrap();
-    let cancel = smolvm_image::CancelToken::new();
+    let cancel = CancelToken::new();
     std::thread::scope(|scope| {
         let options = scene.options().cancel(&cancel);
         let running = scope.spawn(|| scene.ensure_with(&manager, options));
         while scene.partial_length().is_none_or(|length| length == 0) {
             assert!(!running.is_finished());
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         cancel.cancel();
         running.join().unwrap().unwrap_err();

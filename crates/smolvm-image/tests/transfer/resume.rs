@@ -190,6 +190,24 @@ fn a_complete_partial_file_of_unknown_size_needs_no_request() {
     assert_eq!(server.requests().len(), 1);
 }
 
+/// Behaviours 11 and 14: many bytes of an earlier run that turn out to be of no use are thrown
+/// away, though they are still being read.
+#[test]
+fn a_large_partial_file_of_no_use_is_not_in_the_way() {
+    let (scene, server) = (Scene::new(), Server::start());
+    let large = noise(12, 48 << 20);
+    let route = Route::new(large).etag("\"v1\"").fault(Fault::CutAt(40 << 20));
+    server.route("/kernel", route);
+    let url = server.url("/kernel");
+    let impatient = scene.builder(&url, None).attempts(1).build().unwrap();
+    failure(scene.ensure(&impatient));
+    assert_eq!(scene.partial_length(), Some(40 << 20));
+    server.route("/kernel", kernel().etag("\"v2\""));
+    assert_eq!(scene.fetch(&url, None).unwrap(), noise(7, SIZE));
+    assert_eq!(server.requests()[1].header("If-Range"), Some("\"v1\""));
+    assert_eq!(scene.leavings(), []);
+}
+
 /// Behaviour 11: an image whose URL has changed is never put together from two places, unless a
 /// pin vouches for it.
 #[test]
