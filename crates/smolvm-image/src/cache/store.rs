@@ -2,8 +2,8 @@
 //! Reading needs none of it: [`open_root`] and [`open_image`] make nothing.
 
 use std::collections::HashSet;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -141,12 +141,10 @@ fn check_layout(path: &Path, state: &Dir, modes: Modes) -> Result<(), ImageError
             });
         }
     }
+    // No temporary file: whoever else begins the cache at this moment writes the same bytes.
     let write = || -> io::Result<()> {
-        let temporary = format!("version.{}", std::process::id());
-        state.unlink(&temporary)?;
-        let mut file = state.create_new(&temporary, modes.working)?;
-        writeln!(file, "{LAYOUT}")?;
-        state.rename(&temporary, state, VERSION)
+        let file = state.open_or_create(VERSION, modes.working)?;
+        file.write_all_at(format!("{LAYOUT}\n").as_bytes(), 0)
     };
     write().map_err(|error| ImageError::io(&state.path_of(VERSION), "write", error))
 }
