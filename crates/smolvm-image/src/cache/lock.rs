@@ -28,6 +28,7 @@ pub(crate) fn acquire(
     on_wait: impl FnOnce(Option<u32>),
 ) -> Result<Lock, ImageError> {
     let mut on_wait = Some(on_wait);
+    let mut is_first_look = true;
     let mut file = open(locks, key, mode)?;
     loop {
         if cancel.is_cancelled() {
@@ -37,9 +38,12 @@ pub(crate) fn acquire(
             note_holder(&mut file);
             return Ok(Lock { _file: file });
         }
-        if let Some(on_wait) = on_wait.take() {
-            on_wait(read_holder(&mut file));
+        // Who has taken it a moment ago has not noted yet who it is.
+        let holder = read_holder(&mut file);
+        if let Some(on_wait) = on_wait.take_if(|_| holder.is_some() || !is_first_look) {
+            on_wait(holder);
         }
+        is_first_look = false;
         if !cancel.sleep(POLL) {
             return Err(ImageError::Cancelled);
         }
