@@ -77,16 +77,16 @@ fn without_a_pin_later_damage_is_found() {
 #[test]
 fn a_mismatch_names_everything_and_leaves_nothing() {
     let (scene, server) = (Scene::new(), Server::start());
-    let (served, wanted) = (noise(3, 50_000), noise(4, 50_000));
-    server.route("/kernel", Route::new(served.clone()));
+    let (found, wanted) = (noise(3, 50_000), noise(4, 50_000));
+    server.route("/kernel", Route::new(found.clone()));
     let url = server.url("/kernel");
     let error = scene.fetch(&url, Some(&sha256_hex(&wanted))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Verification);
     let ImageError::Mismatch { expected, actual, .. } = &error else { panic!("{error}") };
     assert_eq!(expected.to_string(), sha256_hex(&wanted));
-    assert_eq!(actual.to_string(), sha256_hex(&served));
+    assert_eq!(actual.to_string(), sha256_hex(&found));
     let message = error.to_string();
-    for part in [url.as_str(), IMAGE, &sha256_hex(&wanted), &sha256_hex(&served)] {
+    for part in [url.as_str(), IMAGE, &sha256_hex(&wanted), &sha256_hex(&found)] {
         assert!(message.contains(part), "{message}");
     }
     scene.assert_nothing_is_left();

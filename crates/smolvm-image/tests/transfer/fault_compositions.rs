@@ -85,10 +85,10 @@ fn fetch_through(
     let (scene, server) = (Scene::new(), Server::start());
     let sound = Route::new(kernel()).etag("\"v1\"");
     server.route("/elsewhere", sound.clone());
-    let faulty = faults
+    let broken = faults
         .into_iter()
         .fold(sound.clone(), |route, (request, fault)| route.fault_on(request, fault));
-    server.route("/kernel", faulty);
+    server.route("/kernel", broken);
     let url = server.url("/kernel");
     match scene.fetch(&url, pin) {
         Ok(bytes) => prop_assert!(acceptable.contains(&bytes), "wrong bytes"),
@@ -106,7 +106,7 @@ fn fetch_through(
     server.route("/kernel", sound);
     let options = scene.options().refresh(true);
     let manager = scene.builder(&url, pin).build().unwrap();
-    match scene.ensure_with(&manager, options) {
+    match scene.ensure_with(&manager, &options) {
         Ok(bytes) => prop_assert!(bytes == kernel(), "wrong bytes without faults"),
         Err(error) => prop_assert!(false, "without faults: {error}"),
     }

@@ -122,9 +122,9 @@ fn a_refresh_copies_a_file_that_has_changed() {
     let manager = scene.builder(&url_of(file.path()), None).build().unwrap();
     scene.ensure(&manager).unwrap();
     scene.events();
-    assert_eq!(scene.ensure_with(&manager, scene.options().refresh(true)).unwrap(), old);
+    assert_eq!(scene.ensure_with(&manager, &scene.options().refresh(true)).unwrap(), old);
     assert_eq!(received(&scene.events()), None);
     fs_err::write(file.path(), &new).unwrap();
     assert_eq!(scene.ensure(&manager).unwrap(), old, "without a refresh it is a hit");
-    assert_eq!(scene.ensure_with(&manager, scene.options().refresh(true)).unwrap(), new);
+    assert_eq!(scene.ensure_with(&manager, &scene.options().refresh(true)).unwrap(), new);
 }

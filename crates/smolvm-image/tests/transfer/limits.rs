@@ -84,7 +84,7 @@ fn an_endless_body_ends_before_the_disk_is_full() {
     let watch = scene.options().on_event(move |_, _| {
         seen.fetch_min(free(&path), Ordering::Relaxed);
     });
-    let error = scene.ensure_with(&manager, watch).unwrap_err();
+    let error = scene.ensure_with(&manager, &watch).unwrap_err();
     let ImageError::DiskFull { available, .. } = error else { panic!("{error}") };
     assert!(available > 0, "the last block was taken");
     assert!(least.load(Ordering::Relaxed) > 0);

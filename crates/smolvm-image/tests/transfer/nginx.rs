@@ -1,9 +1,7 @@
 //! The same against the real nginx.
 
 use std::process::Stdio;
-use std::time::Duration;
 
-use smolvm_image::CancelToken;
 use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Authority, Nginx, require_nginx};
 
@@ -58,23 +56,15 @@ fn a_killed_transfer_is_resumed_from_nginx() {
     let directory = tempfile::tempdir().unwrap();
     let url = nginx.url("/kernel");
 
+    let scene = Scene::on(directory.path());
     let mut killed =
         child.command(directory.path(), &url, None).stdout(Stdio::null()).spawn().unwrap();
-    let partial = directory.path().join("cache/.state/partial");
-    let kept = loop {
-        let length = part_length(&partial);
-        if length > 0 {
-            break length;
-        }
-        assert!(killed.try_wait().unwrap().is_none(), "it ended before it was killed");
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    scene.wait_for_bytes(|| killed.try_wait().unwrap().is_some());
     killed.kill().unwrap();
     killed.wait().unwrap();
-    let kept = kept.max(part_length(&partial));
-    assert!(!directory.path().join("cache/tested/vmlinux.bin").exists());
+    let kept = scene.partial_length().unwrap();
+    assert_eq!(scene.kernel(), None);
 
-    let scene = Scene::on(directory.path());
     assert!(scene.fetch(&url, None).unwrap() == kernel);
     assert_eq!(received(&scene.events()), Some(SIZE - kept));
     assert_eq!(scene.leavings(), []);
@@ -95,17 +85,7 @@ fn nginx_sends_a_replaced_file_as_a_whole() {
     let nginx = Nginx::builder(root.path()).config(slow).start();
     let scene = Scene::new();
     let manager = scene.builder(&nginx.url("/kernel"), None).build().unwrap();
-    let cancel = CancelToken::new();
-    std::thread::scope(|scope| {
-        let options = scene.options().cancel(&cancel);
-        let running = scope.spawn(|| scene.ensure_with(&manager, options));
-        while scene.partial_length().is_none_or(|length| length == 0) {
-            assert!(!running.is_finished());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        cancel.cancel();
-        running.join().unwrap().unwrap_err();
-    });
+    scene.cancel_in_the_middle(&manager);
     let new = noise(151, usize::try_from(SIZE).unwrap() + 1);
     fs_err::write(root.path().join("kernel"), &new).unwrap();
     assert!(scene.fetch(&nginx.url("/kernel"), None).unwrap() == new);
@@ -113,15 +93,4 @@ fn nginx_sends_a_replaced_file_as_a_whole() {
     let last = log.last().unwrap();
     assert!(last.range.is_some());
     assert_eq!((last.status, last.body_bytes_sent), (200, SIZE + 1));
-}
-
-fn part_length(partial: &std::path::Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(partial) else { return 0 };
-    entries
-        .filter_map(Result::ok)
-        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "part"))
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.len())
-        .max()
-        .unwrap_or(0)
 }

@@ -15,7 +15,7 @@ fn a_miss_says_what_is_missing() {
     server.route("/kernel", Route::new(noise(120, 1000)));
     let manager = scene.builder(&server.url("/kernel"), None).offline(true).build().unwrap();
     for options in [scene.options(), scene.options().refresh(true)] {
-        let error = scene.ensure_with(&manager, options).unwrap_err();
+        let error = scene.ensure_with(&manager, &options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Network);
         let ImageError::Offline { image, missing, directory } = &error else { panic!("{error}") };
         assert_eq!((image.as_str(), missing.as_slice()), (IMAGE, &[AssetKind::Kernel][..]));
@@ -39,7 +39,7 @@ fn a_hit_needs_no_network_and_damage_is_a_miss() {
         let asked = server.requests().len();
         let manager = scene.builder(&url, pin.as_deref()).offline(true).build().unwrap();
         assert_eq!(scene.ensure(&manager).unwrap(), kernel);
-        assert_eq!(scene.ensure_with(&manager, scene.options().refresh(true)).unwrap(), kernel);
+        assert_eq!(scene.ensure_with(&manager, &scene.options().refresh(true)).unwrap(), kernel);
 
         let mut damaged = kernel.clone();
         damaged[0] ^= 1;

@@ -37,7 +37,7 @@ fn what_is_unchanged_is_kept() {
     ] {
         let (scene, server, manager) = cached(route, None);
         for _ in 0..2 {
-            let refreshed = scene.ensure_with(&manager, scene.options().refresh(true));
+            let refreshed = scene.ensure_with(&manager, &scene.options().refresh(true));
             assert_eq!(refreshed.unwrap(), old());
         }
         let requests = server.requests();
@@ -58,11 +58,11 @@ fn what_has_changed_is_replaced() {
         .fault_from(1, Fault::replaced("\"v2\"", new()))
         .fault_on(1, Fault::CutAt(40_000));
     let (scene, server, manager) = cached(route, None);
-    assert_eq!(scene.ensure_with(&manager, scene.options().refresh(true)).unwrap(), new());
+    assert_eq!(scene.ensure_with(&manager, &scene.options().refresh(true)).unwrap(), new());
     assert_eq!(server.requests().len(), 3);
     assert_eq!(scene.ensure(&manager).unwrap(), new());
     // What is recorded now is of the new version.
-    assert_eq!(scene.ensure_with(&manager, scene.options().refresh(true)).unwrap(), new());
+    assert_eq!(scene.ensure_with(&manager, &scene.options().refresh(true)).unwrap(), new());
     let last = server.requests().pop().unwrap();
     assert_eq!((last.status, last.header("If-None-Match")), (304, Some("\"v2\"")));
     assert_eq!(scene.leavings(), []);
@@ -72,7 +72,7 @@ fn what_has_changed_is_replaced() {
 #[test]
 fn without_validators_everything_comes_again() {
     let (scene, server, manager) = cached(Route::new(old()), None);
-    assert_eq!(scene.ensure_with(&manager, scene.options().refresh(true)).unwrap(), old());
+    assert_eq!(scene.ensure_with(&manager, &scene.options().refresh(true)).unwrap(), old());
     assert_eq!(server.bytes_sent(), 200_000);
     assert_eq!(scene.leavings(), []);
 }
@@ -81,7 +81,7 @@ fn without_validators_everything_comes_again() {
 #[test]
 fn what_is_pinned_is_not_asked_for() {
     let (scene, server, manager) = cached(Route::new(old()), Some(&sha256_hex(&old())));
-    assert_eq!(scene.ensure_with(&manager, scene.options().refresh(true)).unwrap(), old());
+    assert_eq!(scene.ensure_with(&manager, &scene.options().refresh(true)).unwrap(), old());
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -93,7 +93,7 @@ fn a_refresh_that_fails_leaves_the_earlier_version() {
         let (scene, server, manager) = cached(route, None);
         let broken = Route::new(new()).etag("\"v2\"").fault(Fault::IgnoreRange).fault(fault);
         server.route("/kernel", broken);
-        failure(scene.ensure_with(&manager, scene.options().refresh(true)));
+        failure(scene.ensure_with(&manager, &scene.options().refresh(true)));
         assert_eq!(scene.kernel(), Some(old()));
         let asked = server.requests().len();
         assert_eq!(scene.ensure(&manager).unwrap(), old());
@@ -106,7 +106,7 @@ fn a_refresh_that_fails_leaves_the_earlier_version() {
 fn an_error_page_is_no_newer_version() {
     let (scene, server, manager) = cached(Route::new(old()).etag("\"v1\""), None);
     server.route("/kernel", Route::new(old()).fault(Fault::ErrorPage));
-    scene.ensure_with(&manager, scene.options().refresh(true)).unwrap_err();
+    scene.ensure_with(&manager, &scene.options().refresh(true)).unwrap_err();
     assert_eq!(scene.kernel(), Some(old()));
     assert_eq!(scene.leavings(), []);
 }

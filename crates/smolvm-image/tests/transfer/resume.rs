@@ -1,8 +1,6 @@
 //! A transfer goes on from where an earlier run was broken off.
 
-use std::time::Duration;
-
-use smolvm_image::{CancelToken, Event, ImageError, TransferError};
+use smolvm_image::{Event, ImageError, TransferError};
 use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Gate, Request, Route, Server};
 
@@ -95,17 +93,7 @@ fn a_cancelled_transfer_goes_on_in_the_next_run() {
     server.route("/kernel", Route::new(kernel.clone()).etag("\"v1\"").fault_on(0, held));
     let url = server.url("/kernel");
     let manager = scene.builder(&url, Some(&pin)).build().unwrap();
-    let cancel = CancelToken::new();
-    std::thread::scope(|scope| {
-        let options = scene.options().cancel(&cancel);
-        let running = scope.spawn(|| scene.ensure_with(&manager, options));
-        while scene.partial_length().is_none_or(|length| length == 0) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        cancel.cancel();
-        let result = running.join().unwrap();
-        assert!(matches!(result, Err(ImageError::Cancelled)), "{result:?}");
-    });
+    scene.cancel_in_the_middle(&manager);
     let kept = scene.partial_length().unwrap();
     assert!((1..=2_000_000).contains(&kept), "{kept}");
 
@@ -143,8 +131,7 @@ fn damaged_bytes_of_an_earlier_run_are_fetched_again() {
     let url = server.url("/kernel");
     let impatient = scene.builder(&url, Some(&pin)).attempts(1).build().unwrap();
     failure(scene.ensure(&impatient));
-    let (part, _) = scene.leavings().into_iter().find(|(name, _)| name.ends_with(".part")).unwrap();
-    let part = scene.cache().join(".state/partial").join(part);
+    let part = scene.partial().unwrap();
     let mut partial = fs_err::read(&part).unwrap();
     partial[7] ^= 0x80;
     fs_err::write(&part, partial).unwrap();
@@ -166,9 +153,8 @@ fn a_complete_partial_file_needs_no_request() {
         let impatient = scene.builder(&url, pin).attempts(1).build().unwrap();
         failure(scene.ensure(&impatient));
         // As if the first run had been killed between the last byte and the rename.
-        let (part, _) =
-            scene.leavings().into_iter().find(|(name, _)| name.ends_with(".part")).unwrap();
-        fs_err::write(scene.cache().join(".state/partial").join(part), &bytes).unwrap();
+        let part = scene.partial().unwrap();
+        fs_err::write(part, &bytes).unwrap();
 
         assert_eq!(scene.fetch(&url, pin).unwrap(), bytes);
         assert_eq!(server.requests().len(), 1, "{etag} {pinned}");

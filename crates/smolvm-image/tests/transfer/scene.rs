@@ -3,6 +3,7 @@
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use smolvm_image::{
@@ -24,7 +25,8 @@ const ROOTFS: &[u8] = b"a root file system that was put there by hand";
 pub(crate) struct Scene {
     cache: PathBuf,
     events: Arc<Mutex<Vec<Event>>>,
-    _temp: Option<tempfile::TempDir>,
+    /// What the directory ends with.
+    temp: Option<tempfile::TempDir>,
 }
 
 impl Scene {
@@ -32,7 +34,7 @@ impl Scene {
     pub(crate) fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
         let mut scene = Self::on(temp.path());
-        scene._temp = Some(temp);
+        scene.temp = Some(temp);
         scene
     }
 
@@ -42,7 +44,7 @@ impl Scene {
         let image = cache.join(IMAGE);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&image).unwrap();
         fs_err::write(image.join("rootfs.ext4"), ROOTFS).unwrap();
-        Self { cache, events: Arc::default(), _temp: None }
+        Self { cache, events: Arc::default(), temp: None }
     }
 
     /// The image with its kernel at this URL.
@@ -69,16 +71,16 @@ impl Scene {
 
     /// Ensures the image; gives back its kernel, which is at the documented place.
     pub(crate) fn ensure(&self, manager: &ImageManager) -> Result<Bytes, ImageError> {
-        self.ensure_with(manager, self.options())
+        self.ensure_with(manager, &self.options())
     }
 
     /// As [`ensure`](Self::ensure), with options that were made of [`options`](Self::options).
     pub(crate) fn ensure_with(
         &self,
         manager: &ImageManager,
-        options: FetchOptions,
+        options: &FetchOptions,
     ) -> Result<Bytes, ImageError> {
-        let image = manager.ensure_image_with(IMAGE, &options)?;
+        let image = manager.ensure_image_with(IMAGE, options)?;
         assert_eq!(image.kernel_path, self.kernel_path());
         Ok(fs_err::read(image.kernel_path).unwrap().into())
     }
@@ -101,6 +103,27 @@ impl Scene {
         });
         let result = manager.ensure_image_with(IMAGE, &options);
         assert!(matches!(result, Err(ImageError::Cancelled)), "{result:?}");
+    }
+
+    /// Fetches until some bytes of the kernel are in the cache, then cancels.
+    pub(crate) fn cancel_in_the_middle(&self, manager: &ImageManager) {
+        let cancel = CancelToken::new();
+        let options = self.options().cancel(&cancel);
+        thread::scope(|scope| {
+            let running = scope.spawn(|| self.ensure_with(manager, &options));
+            self.wait_for_bytes(|| running.is_finished());
+            cancel.cancel();
+            let result = running.join().unwrap();
+            assert!(matches!(result, Err(ImageError::Cancelled)), "{result:?}");
+        });
+    }
+
+    /// Waits until a transfer by others has brought some bytes.
+    pub(crate) fn wait_for_bytes(&self, mut has_ended: impl FnMut() -> bool) {
+        while self.partial_length().is_none_or(|length| length == 0) {
+            assert!(!has_ended(), "the transfer has ended already");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Options that note the events of the kernel.
@@ -135,20 +158,30 @@ impl Scene {
 
     /// The files that transfers have left, with their sizes.
     pub(crate) fn leavings(&self) -> Vec<(String, u64)> {
-        let Ok(entries) = std::fs::read_dir(self.cache.join(".state/partial")) else {
+        let Ok(entries) = std::fs::read_dir(self.partials()) else {
             return Vec::new();
         };
-        entries
-            .map(|entry| {
-                let entry = entry.unwrap();
-                (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len())
-            })
-            .collect()
+        let leaving = |entry: std::io::Result<std::fs::DirEntry>| {
+            let entry = entry.ok()?;
+            // A running transfer may remove it in between.
+            Some((entry.file_name().into_string().ok()?, entry.metadata().ok()?.len()))
+        };
+        entries.filter_map(leaving).collect()
     }
 
-    /// The bytes so far of the transfer that was broken off.
+    /// The file with the bytes so far of a transfer that was broken off.
+    pub(crate) fn partial(&self) -> Option<PathBuf> {
+        let mut paths = self.leavings().into_iter().map(|(name, _)| self.partials().join(name));
+        paths.find(|path| path.extension().is_some_and(|extension| extension == "part"))
+    }
+
+    /// The bytes so far of a transfer that was broken off.
     pub(crate) fn partial_length(&self) -> Option<u64> {
-        self.leavings().into_iter().find(|(name, _)| name.ends_with(".part")).map(|(_, size)| size)
+        Some(self.partial()?.metadata().ok()?.len())
+    }
+
+    fn partials(&self) -> PathBuf {
+        self.cache.join(".state/partial")
     }
 
     /// Fails unless nothing is under the final name and nothing waits to be reused.

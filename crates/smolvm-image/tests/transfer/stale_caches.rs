@@ -86,7 +86,7 @@ fn only_get_is_ever_used() {
     server.route("/kernel", route.header("Age", "1"));
     let manager = scene.builder(&server.url("/kernel"), None).build().unwrap();
     scene.ensure(&manager).unwrap();
-    scene.ensure_with(&manager, scene.options().refresh(true)).unwrap();
+    scene.ensure_with(&manager, &scene.options().refresh(true)).unwrap();
     let error = scene.fetch(&server.url("/kernel"), Some(&sha256_hex(&stale()))).unwrap_err();
     assert!(matches!(error, ImageError::Mismatch { .. }), "{error}");
     let methods: Vec<_> = server.requests().into_iter().map(|request| request.method).collect();
