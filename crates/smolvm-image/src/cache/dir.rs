@@ -1,12 +1,14 @@
 //! [`Dir`]: an open directory of the cache. Everything in the cache is reached from one of these
 //! by a single name, and no symbolic link is followed, so that a planted one leads nowhere.
 
+use std::collections::hash_map::RandomState;
 use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::ImageError;
@@ -65,13 +67,35 @@ impl Dir {
             if let Some(dir) = self.open_dir(name)? {
                 return Ok(dir);
             }
-            let path = self.path_of(name);
-            match rustix::fs::mkdirat(&self.fd, name, mode) {
-                // The umask may have taken bits away that the mode was meant to have.
-                Ok(()) => rustix::fs::chmodat(&self.fd, name, mode, AtFlags::empty())
-                    .map_err(|error| ImageError::io(&path, "set the mode of", error))?,
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(ImageError::io(&path, "create the directory", error)),
+            match self.make_dir(name, mode) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => {
+                    let path = self.path_of(name);
+                    return Err(ImageError::io(&path, "create the directory", error));
+                }
+            }
+        }
+    }
+
+    /// Makes a directory that nobody sees before it has its mode. Between the two the umask holds,
+    /// and whoever shares the cache would be locked out; for good, if we were killed there.
+    fn make_dir(&self, name: &str, mode: Mode) -> rustix::io::Result<()> {
+        let make = |name: &str| {
+            rustix::fs::mkdirat(&self.fd, name, mode)?;
+            rustix::fs::chmodat(&self.fd, name, mode, AtFlags::empty())
+        };
+        if is_private(mode) {
+            return make(name);
+        }
+        let temporary = temporary_name(name);
+        make(&temporary)?;
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&self.fd, &temporary, &self.fd, name, flags) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let _ = rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::REMOVEDIR);
+                // A file system without such a rename.
+                if matches!(error, Errno::INVAL | Errno::NOSYS) { make(name) } else { Err(error) }
             }
         }
     }
@@ -111,10 +135,27 @@ impl Dir {
             if let Some(file) = self.open_rw(name)? {
                 return Ok(file);
             }
-            match self.create_new(name, mode) {
+            match self.make_file(name, mode) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => return result,
             }
+        }
+    }
+
+    /// Makes a file that nobody sees before it has its mode, as [`make_dir`](Self::make_dir) does.
+    fn make_file(&self, name: &str, mode: Mode) -> io::Result<File> {
+        if is_private(mode) {
+            return self.create_new(name, mode);
+        }
+        let temporary = temporary_name(name);
+        let file = self.create_new(&temporary, mode)?;
+        let linked = self.hard_link(&temporary, self, name);
+        self.unlink(&temporary)?;
+        match linked {
+            Ok(()) => Ok(file),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // A file system without hard links.
+            Err(_) => self.create_new(name, mode),
         }
     }
 
@@ -257,6 +298,17 @@ impl Dir {
     pub(crate) fn own_stat(&self) -> io::Result<Stat> {
         Ok(rustix::fs::fstat(&self.fd)?)
     }
+}
+
+/// Whether the mode leaves others nothing, so that no umask can take it from them.
+fn is_private(mode: Mode) -> bool {
+    !mode.intersects(Mode::RWXG | Mode::RWXO)
+}
+
+/// A name that nothing has yet.
+fn temporary_name(name: &str) -> String {
+    let unique = RandomState::new().build_hasher().finish();
+    format!(".{name}.{unique:016x}")
 }
 
 pub(crate) fn is_regular(stat: &Stat) -> bool {

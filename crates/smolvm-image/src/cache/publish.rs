@@ -65,7 +65,7 @@ pub(crate) fn publish(
         let Publication::Waiting(held) = publication else {
             return Ok(false);
         };
-        if !put_in_place(store, &dir, (asset, held), assets, sync, cancel)? {
+        if !put_in_place(store, &dir, asset, held, sync, cancel)? {
             return Ok(false);
         }
     }
@@ -91,22 +91,15 @@ pub(crate) fn publish(
 fn put_in_place(
     store: &Store,
     dir: &Dir,
-    (asset, held): (&Asset, &Held),
-    assets: &[(&Asset, Publication)],
+    asset: &Asset,
+    held: &Held,
     sync: bool,
     cancel: &CancelToken,
 ) -> Result<bool, ImageError> {
     let key = Key::of(asset);
     let _key_lock = lock::acquire(&store.locks, key.as_str(), store.modes.working, cancel, |_| {})?;
-    let inode = held.verified.inode;
-    if !stands_under(&store.partial, key.as_str(), inode) {
-        // Two assets of an image may have the same content: the first has taken the file along.
-        let sibling = assets.iter().map(|(asset, _)| &asset.file_name);
-        let sibling = sibling.clone().find(|name| stands_under(dir, name, inode));
-        let linked = sibling.map(|name| dir.hard_link(name, &store.partial, key.as_str()));
-        if !matches!(linked, Some(Ok(()))) {
-            return Ok(false);
-        }
+    if !stands_under(&store.partial, key.as_str(), held.verified.inode) {
+        return Ok(false);
     }
     let path = dir.path_of(&asset.file_name);
     let failed = |action, error: io::Error| ImageError::io(&path, action, error);
@@ -117,8 +110,8 @@ fn put_in_place(
     if matches!(dir.stat(&asset.file_name), Ok(Some(stat)) if super::dir::is_directory(&stat)) {
         dir.remove_tree(&asset.file_name)?;
     }
-    // It goes on waiting under its key as well until the record is written: other images that
-    // need it find it at either place. Another user's file cannot be linked, and is moved.
+    // It goes on waiting under its key as well until the record is written: other images and
+    // assets that need it find it at either place. Another user's file cannot be linked, and is moved.
     let link = key.link_name();
     let link = store.partial.link_anew(key.as_str(), &link).is_ok().then_some(link);
     store
