@@ -2,7 +2,7 @@
 
 use smolvm_image::{ErrorKind, ImageError};
 
-use super::bench::{Bench, Heard, Pins, assert_nothing_left};
+use super::bench::{Bench, Heard, Pins};
 use super::tree::{self, flip_bit, inode, remove_any};
 
 /// Behaviour 8: files that match their pins, or have neither pin nor record, are taken as they

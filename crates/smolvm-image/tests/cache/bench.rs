@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use smolvm_image::{
-    AssetKind, Digest, Event, FetchOptions, ImageManager, ImageSource, Registry, RetryPolicy,
+    AssetKind, Event, FetchOptions, ImageManager, ImageSource, Registry, RetryPolicy,
 };
 use smolvm_testkit::{Route, Server, content};
 use tempfile::TempDir;
@@ -165,11 +165,6 @@ impl Published {
             fs_err::write(directory.join(file), &part.bytes).unwrap();
         }
     }
-}
-
-/// The digest of bytes, as the library has it.
-pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
-    Digest::of(bytes)
 }
 
 /// Fails if the cache has anything of a transfer left.

@@ -1,11 +1,24 @@
 //! What the cache promises, shown through [`ImageManager`](smolvm_image::ImageManager) with real
 //! servers, real files and real other processes. One module for each group of promises.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in the functions that tests share"
+)]
 
 mod adoption;
 mod bench;
 mod concurrency;
 mod damage;
+mod disk_space;
 mod hits;
+mod kills;
+mod links;
 mod log_capture;
 mod other_process;
+mod registry_changes;
+mod removal;
+mod reports;
+mod sharing;
 mod tree;
