@@ -159,7 +159,7 @@ fn remove_and_prune_against_ensure() {
                     for _ in 0..30 {
                         let found = manager.ensure_image("hello").unwrap();
                         // It may be gone again by now; a wrong byte it never has.
-                        if let Ok(bytes) = std::fs::read(&found.rootfs_path) {
+                        if let Ok(bytes) = fs_err::read(&found.rootfs_path) {
                             assert!(*bytes == *image.rootfs.bytes);
                         }
                     }
