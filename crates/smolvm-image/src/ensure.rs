@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use crate::cache::{self, Dir, Finding, Inode, Key, Publication, Record, Store};
+use crate::cache::{self, Dir, Finding, Inode, Key, Memory, Publication, Store};
 use crate::cancel::CancelToken;
 use crate::error::ImageError;
 use crate::fetch::Fetch;
@@ -28,16 +28,19 @@ pub(crate) fn ensure(
     let mut refresh = options.refresh && !manager.offline;
     for _ in 0..ROUNDS {
         let looked = look(manager, source, options)?;
-        let missing = looked.missing();
+        let missing: Vec<_> = looked.missing().map(|asset| asset.kind).collect();
         if missing.is_empty() && !refresh {
             settle(manager, source, looked, &options.cancel);
             return Ok(());
         }
         if manager.offline {
-            return Err(ImageError::Offline {
-                image: source.name().to_string(),
-                missing: missing.iter().map(|asset| asset.kind).collect(),
-                directory: manager.cache_dir().join(source.name().as_str()),
+            return from_leavings(manager, source, looked, options).map_err(|error| match error {
+                ImageError::Cancelled => error,
+                _ => ImageError::Offline {
+                    image: source.name().to_string(),
+                    missing,
+                    directory: manager.image_dir(source.name()),
+                },
             });
         }
         warn_of_missing_pins(source);
@@ -54,7 +57,7 @@ pub(crate) fn ensure(
 
 /// What the cache has of an image.
 struct Looked<'a> {
-    record: Option<Record>,
+    memory: Memory,
     found: Vec<(&'a Asset, Found)>,
 }
 
@@ -67,12 +70,9 @@ enum Found {
 }
 
 impl Looked<'_> {
-    fn missing(&self) -> Vec<&Asset> {
-        let missing = |(asset, found): &(_, Found)| match found {
-            Found::Good(_) => None,
-            Found::Nothing { .. } => Some(*asset),
-        };
-        self.found.iter().filter_map(missing).collect()
+    fn missing(&self) -> impl Iterator<Item = &Asset> {
+        let missing = |(_, found): &&(_, Found)| matches!(found, Found::Nothing { .. });
+        self.found.iter().filter(missing).map(|(asset, _)| *asset)
     }
 }
 
@@ -82,29 +82,38 @@ fn look<'a>(
     source: &'a ImageSource,
     options: &FetchOptions,
 ) -> Result<Looked<'a>, ImageError> {
-    let dir = cache::open_image(manager.cache_dir(), source.name())?;
-    let record = dir.as_ref().and_then(Record::read);
-    let found = side_by_side(source.assets().collect(), &options.cancel, |asset, cancel| {
-        let found = match &dir {
-            Some(dir) => look_at(dir, asset, record.as_ref(), options, cancel)?,
-            None => Found::Nothing { in_its_place: None },
-        };
-        Ok((asset, found))
-    })?;
-    Ok(Looked { record, found })
+    let mut rounds = ROUNDS;
+    loop {
+        let dir = cache::open_image(manager.cache_dir(), source.name())?;
+        let memory = dir.as_ref().map_or(Memory::None, Memory::read);
+        let found = side_by_side(source.assets().collect(), &options.cancel, |asset, cancel| {
+            let found = match &dir {
+                Some(dir) => look_at(dir, asset, &memory, options, cancel)?,
+                None => Found::Nothing { in_its_place: None },
+            };
+            Ok((asset, found))
+        })?;
+        let looked = Looked { memory, found };
+        // Files go to their places before their record does: who looked in between has held new
+        // files against the old record.
+        let changed = dir.is_some_and(|dir| Memory::read(&dir) != looked.memory);
+        rounds -= 1;
+        if !changed || looked.missing().next().is_none() || rounds == 0 {
+            return Ok(looked);
+        }
+    }
 }
 
 fn look_at(
     dir: &Dir,
     asset: &Asset,
-    record: Option<&Record>,
+    memory: &Memory,
     options: &FetchOptions,
     cancel: &CancelToken,
 ) -> Result<Found, ImageError> {
     let in_its_place = dir.inode_of(&asset.file_name);
-    let recorded = record.and_then(|record| record.asset(asset.kind));
     let on_hash = |size| options.emit(asset.kind, &Event::Verifying { size });
-    match cache::check(dir, asset, recorded, cancel, on_hash)? {
+    match cache::check(dir, asset, memory.of(asset.kind), cancel, on_hash)? {
         Finding::Good(verified) => {
             options.emit(asset.kind, &Event::Cached { size: verified.size });
             return Ok(Found::Good(Publication::InPlace(verified)));
@@ -129,16 +138,15 @@ fn obtain<'a>(
     refresh: bool,
 ) -> Result<Vec<(&'a Asset, Publication)>, ImageError> {
     let space = Space::default();
-    let Looked { record, found } = looked;
+    let Looked { memory, found } = looked;
     side_by_side(found, &options.cancel, |(asset, found), cancel| {
         let fetch = Fetch { store, manager, source, space: &space, options, cancel };
         let had = match found {
             Found::Nothing { in_its_place } => fetch.obtain(asset, || {
-                look_again(store, source, asset, in_its_place, options, cancel)
+                look_again(store, source, asset, (in_its_place, &memory), options, cancel)
             })?,
             Found::Good(found) if refresh && asset.digest.is_none() => {
-                let recorded = record.as_ref().and_then(|record| record.asset(asset.kind));
-                let known = recorded.filter(|recorded| recorded.is_of(asset));
+                let known = memory.of(asset.kind).of(asset);
                 let known = known.map(Validators::from).unwrap_or_default();
                 fetch.refresh(asset, &known)?.map_or(found, Publication::Waiting)
             }
@@ -148,23 +156,52 @@ fn obtain<'a>(
     })
 }
 
+/// Has what is missing from what is on this machine, without the network and without waiting.
+fn from_leavings(
+    manager: &ImageManager,
+    source: &ImageSource,
+    looked: Looked<'_>,
+    options: &FetchOptions,
+) -> Result<(), ImageError> {
+    let nothing = || ImageError::NotCached { image: source.name().to_string() };
+    if cache::open_root(manager.cache_dir())?.is_none() {
+        return Err(nothing());
+    }
+    let store = Store::create(manager.cache_dir())?;
+    let space = Space::default();
+    let assets = side_by_side(looked.found, &options.cancel, |(asset, found), cancel| {
+        let fetch = Fetch { store: &store, manager, source, space: &space, options, cancel };
+        let had = match found {
+            Found::Nothing { .. } => fetch.obtain_here(asset)?.ok_or_else(nothing)?,
+            Found::Good(found) => found,
+        };
+        Ok((asset, had))
+    })?;
+    if cache::publish(&store, source, &assets, manager.sync, &options.cancel)? {
+        return tidy(&store, source);
+    }
+    Err(nothing())
+}
+
 /// Looks under the final name once more with the lock in hand: who had it before may have
 /// published the asset. What was found wrong already is not hashed again.
 fn look_again(
     store: &Store,
     source: &ImageSource,
     asset: &Asset,
-    in_its_place: Option<Inode>,
+    (in_its_place, known): (Option<Inode>, &Memory),
     options: &FetchOptions,
     cancel: &CancelToken,
 ) -> Result<Option<Publication>, ImageError> {
-    let Some(dir) = store.root.open_dir(source.name())? else { return Ok(None) };
-    if dir.inode_of(&asset.file_name) == in_its_place {
+    let Some(dir) = store.root.open_dir(source.name())? else {
+        return Ok(None);
+    };
+    let memory = Memory::read(&dir);
+    if dir.inode_of(&asset.file_name) == in_its_place && memory == *known {
         return Ok(None);
     }
-    let record = Record::read(&dir);
-    let recorded = record.as_ref().and_then(|record| record.asset(asset.kind));
-    let Finding::Good(verified) = cache::check(&dir, asset, recorded, cancel, |_| {})? else {
+    let finding = cache::check(&dir, asset, memory.of(asset.kind), cancel, |_| {})?;
+    let Finding::Good(verified) = finding else {
         return Ok(None);
     };
     options.emit(asset.kind, &Event::Cached { size: verified.size });
@@ -174,17 +211,15 @@ fn look_again(
 /// What a hit leaves to do where the cache can be written to: record what was adopted, remove
 /// what a killed process left. The image is there whether it works or not.
 fn settle(manager: &ImageManager, source: &ImageSource, looked: Looked<'_>, cancel: &CancelToken) {
-    let Looked { record, found } = looked;
+    let Looked { memory, found } = looked;
     let good = |(asset, found)| match found {
         Found::Good(found) => Some((asset, found)),
         Found::Nothing { .. } => None,
     };
     let assets: Vec<(&Asset, Publication)> = found.into_iter().filter_map(good).collect();
     let recorded = assets.iter().all(|(asset, found)| {
-        let recorded = record.as_ref().and_then(|record| record.asset(asset.kind));
-        recorded.is_some_and(|recorded| {
-            recorded.is_of(asset) && recorded.sha256 == found.verified().digest
-        })
+        let recorded = memory.of(asset.kind).of(asset);
+        recorded.is_some_and(|recorded| recorded.sha256 == found.verified().digest)
     });
     let settled = || -> Result<(), ImageError> {
         let keys = source.assets().map(Key::of);

@@ -261,6 +261,9 @@ fn remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::ReadOnlyFilesystem => {
             ". The cache is read-only: it serves what it has, fetch into another one"
         }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ". The disk is full: free some room (smolvm image prune), or use another cache directory"
+        }
         io::ErrorKind::InvalidFilename => ". Use a shorter path for the cache directory",
         io::ErrorKind::NotADirectory | io::ErrorKind::NotFound => {
             ". Check each component of the path"

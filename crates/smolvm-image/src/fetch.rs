@@ -11,7 +11,7 @@ use crate::options::FetchOptions;
 use crate::progress::Event;
 use crate::sniff;
 use crate::source::Validators;
-use crate::transfer::{Outcome, Space, Stop, Transfer, TransferError};
+use crate::transfer::{self, Outcome, Space, Stop, Transfer, TransferError};
 
 /// What having an asset takes; shared by the assets of one image.
 #[derive(Clone, Copy)]
@@ -37,22 +37,44 @@ impl Fetch<'_> {
         if let Some(publication) = look()? {
             return Ok(publication);
         }
-        let on_hash = |size| self.emit(asset, &Event::Verifying { size });
-        if let Some(held) = cache::parked(self.store, &key, asset.digest, self.cancel, on_hash)? {
-            self.emit(asset, &Event::Fetched { size: held.verified.size, received: 0 });
-            return Ok(Publication::Waiting(held));
-        }
-        if let Some(digest) = asset.digest
-            && let Some((image, held)) = cache::find_shared(self.store, &key, digest, self.cancel)?
-        {
-            self.emit(asset, &Event::Shared { image, size: held.verified.size });
-            return Ok(Publication::Waiting(held));
+        if let Some(publication) = self.on_this_machine(asset, &key)? {
+            return Ok(publication);
         }
         match self.fetch(asset, &key, None)? {
             Some(held) => Ok(Publication::Waiting(held)),
             // Nobody asked whether it is unchanged.
             None => Err(ImageError::Contended { image: self.source.name().to_string() }),
         }
+    }
+
+    /// As [`obtain`](Self::obtain), but without the network and without waiting.
+    pub(crate) fn obtain_here(&self, asset: &Asset) -> Result<Option<Publication>, ImageError> {
+        let key = Key::of(asset);
+        let Store { locks, modes, .. } = self.store;
+        match cache::try_acquire(locks, key.as_str(), modes.working)? {
+            Some(_lock) => self.on_this_machine(asset, &key),
+            None => Ok(None),
+        }
+    }
+
+    /// What an earlier transfer has left whole, or another image has.
+    fn on_this_machine(
+        &self,
+        asset: &Asset,
+        key: &Key,
+    ) -> Result<Option<Publication>, ImageError> {
+        let on_hash = |size| self.emit(asset, &Event::Verifying { size });
+        if let Some(held) = cache::parked(self.store, key, asset.digest, self.cancel, on_hash)? {
+            self.emit(asset, &Event::Fetched { size: held.verified.size, received: 0 });
+            return Ok(Some(Publication::Waiting(held)));
+        }
+        if let Some(digest) = asset.digest
+            && let Some((image, held)) = cache::find_shared(self.store, key, digest, self.cancel)?
+        {
+            self.emit(asset, &Event::Shared { image, size: held.verified.size });
+            return Ok(Some(Publication::Waiting(held)));
+        }
+        Ok(None)
     }
 
     /// Asks the source whether it has something else than what was recorded; `None` if not.
@@ -134,14 +156,17 @@ impl Fetch<'_> {
             Stop::NotAnImage(content) => {
                 (ImageError::NotAnImage { image, kind, url, content }, false)
             }
-            Stop::Failed { attempts, error } => match (asset.digest, &error) {
-                (Some(expected), TransferError::NotWhole { digest, .. }) => {
-                    (self.mismatch(asset, &partial, expected, *digest), false)
+            Stop::Failed { attempts, error } => match (error, asset.digest) {
+                (TransferError::NotWhole { digest, .. }, Some(expected)) => {
+                    (self.mismatch(asset, &partial, expected, digest), false)
                 }
-                _ => (ImageError::Fetch { image, kind, url, attempts, source: error }, true),
+                (source, _) => {
+                    let useful = !matches!(source, TransferError::TooLarge { .. });
+                    (ImageError::Fetch { image, kind, url, attempts, source }, useful)
+                }
             },
         };
-        if !useful || partial.length() == 0 {
+        if !useful || !transfer::is_of_use(&partial, asset) {
             partial.discard();
         }
         error

@@ -1,7 +1,7 @@
 //! What the manager knows of the images in the cache, by looking and by hashing. Nothing here
 //! fetches or changes anything.
 
-use crate::cache::{self, Dir, Record};
+use crate::cache::{self, Dir, Memory, Recorded};
 use crate::error::ImageError;
 use crate::image::{Asset, ImageSource};
 use crate::manager::ImageManager;
@@ -68,17 +68,17 @@ impl ImageManager {
     fn subject(&self, name: &str) -> Result<Subject<'_>, ImageError> {
         let (name, source) = self.known(name)?;
         let dir = cache::open_image(&self.cache_dir, &name)?;
-        let record = dir.as_ref().and_then(Record::read);
-        let assets = match (source, &record) {
+        let memory = dir.as_ref().map_or(Memory::None, Memory::read);
+        let assets = match (source, memory.record()) {
             (Some(source), _) => source.assets().cloned().collect(),
             (None, Some(record)) => record.to_assets(),
             (None, None) => Vec::new(),
         };
-        Ok(Subject { name, source, dir, record, assets })
+        Ok(Subject { name, source, dir, memory, assets })
     }
 
     fn report_of(&self, subject: &Subject<'_>, asset: &Asset) -> AssetReport {
-        let recorded = subject.recorded(asset).filter(|recorded| recorded.is_of(asset));
+        let recorded = subject.recorded(asset).of(asset);
         AssetReport {
             kind: asset.kind,
             path: self.image_dir(&subject.name).join(asset.file_name.as_str()),
@@ -113,13 +113,13 @@ struct Subject<'a> {
     name: ImageName,
     source: Option<&'a ImageSource>,
     dir: Option<Dir>,
-    record: Option<Record>,
+    memory: Memory,
     /// By its definition, else by its record.
     assets: Vec<Asset>,
 }
 
 impl Subject<'_> {
-    fn recorded(&self, asset: &Asset) -> Option<&cache::AssetRecord> {
-        self.record.as_ref()?.asset(asset.kind)
+    fn recorded(&self, asset: &Asset) -> Recorded<'_> {
+        self.memory.of(asset.kind)
     }
 }

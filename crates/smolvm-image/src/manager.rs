@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::builder::ImageManagerBuilder;
-use crate::cache::{self, Presence, Record, Store};
+use crate::cache::{self, Memory, Presence, Store};
 use crate::ensure;
 use crate::error::ImageError;
 use crate::http::Client;
@@ -85,10 +85,10 @@ impl ImageManager {
         let Ok(Some(dir)) = cache::open_image(&self.cache_dir, source.name()) else {
             return false;
         };
-        let record = Record::read(&dir);
+        let memory = Memory::read(&dir);
         source.assets().all(|asset| {
-            let recorded = record.as_ref().and_then(|record| record.asset(asset.kind));
-            matches!(cache::presence(&dir, asset, recorded), Presence::Present(_))
+            let presence = cache::presence(&dir, asset, memory.of(asset.kind));
+            matches!(presence, Presence::Present(_))
         })
     }
 

@@ -71,9 +71,15 @@ fn try_lock(locks: &Dir, key: &str, file: &File) -> Result<bool, ImageError> {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
         // No locks on this file system: at worst something is fetched twice (see `partial`).
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(true),
+        Err(TryLockError::Error(error)) if has_no_locks(&error) => Ok(true),
         Err(TryLockError::Error(error)) => Err(ImageError::io(&locks.path_of(key), "lock", error)),
     }
+}
+
+/// Whether the file system has no locks at all, or (NFS) nobody to ask for one.
+fn has_no_locks(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+        || error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
 }
 
 /// Writes this process's id into the lock, for the message of those who wait. That is all it is

@@ -29,13 +29,13 @@ mod verify;
 
 pub(crate) use dir::{Dir, Inode};
 pub(crate) use location::resolve;
-pub(crate) use lock::{Lock, acquire};
+pub(crate) use lock::{Lock, acquire, try_acquire};
 pub(crate) use partial::{
     Held, Key, Note, Partial, boot_id, discard_parked, has_leavings, parked, tidy,
 };
 pub(crate) use prune::{prune, remove};
 pub(crate) use publish::{Publication, publish};
-pub(crate) use record::{AssetRecord, RECORD_FILE, Record};
+pub(crate) use record::{AssetRecord, Memory, RECORD_FILE, Recorded};
 pub(crate) use share::find_shared;
 pub(crate) use store::{Store, image_names, open_image, open_root};
 pub(crate) use usage::disk_usage;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::dir::{self, Dir};
 use super::lock;
 use super::partial::Key;
-use super::record::{Record, TEMPORARY_RECORD};
+use super::record::{Memory, Record, TEMPORARY_RECORD};
 use super::store::{Store, image_names};
 use super::usage::Ledger;
 use crate::cancel::CancelToken;
@@ -95,13 +95,14 @@ impl Prune<'_> {
         self.file(partial, name, if bytes { Leaving::Partial } else { Leaving::Temporary })
     }
 
-    /// Only what a record shows to be an image of ours: other directories are somebody else's.
+    /// Only what a record shows to be an image of ours: other directories are somebody else's, or
+    /// a later version's.
     fn image(&mut self, name: &ImageName) -> Result<(), ImageError> {
         let store = self.store;
         let Some(dir) = store.root.open_dir(name)? else {
             return Ok(());
         };
-        if Record::read(&dir).is_none() {
+        if Memory::read(&dir).record().is_none() || Record::newer_version(&dir).is_some() {
             return Ok(());
         }
         let lock = format!("image-{name}");

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::dir::Dir;
 use super::lock;
 use super::partial::{Held, Key, discard_parked, stands_under};
-use super::record::{AssetRecord, Record};
+use super::record::{AssetRecord, Memory, Record};
 use super::store::Store;
 use super::verify::Verified;
 use crate::cancel::CancelToken;
@@ -23,10 +23,6 @@ pub(crate) enum Publication {
 }
 
 impl Publication {
-    fn is_new(&self) -> bool {
-        matches!(self, Self::Waiting(_))
-    }
-
     pub(crate) fn verified(&self) -> &Verified {
         match self {
             Self::InPlace(verified) => verified,
@@ -46,8 +42,8 @@ pub(crate) fn publish(
     sync: bool,
     cancel: &CancelToken,
 ) -> Result<bool, ImageError> {
-    // Only its record will vouch for an asset without a pin.
-    let sync = sync || assets.iter().any(|(asset, found)| asset.digest.is_none() && found.is_new());
+    // Only its record vouches for an asset without a pin.
+    let sync = sync || assets.iter().any(|(asset, _)| asset.digest.is_none());
     let _image_lock = store.lock_image(source.name(), cancel)?;
     let dir = store.ensure_image(source.name())?;
     if let Some(version) = Record::newer_version(&dir) {
@@ -70,8 +66,9 @@ pub(crate) fn publish(
         }
     }
     let path = dir.path_of(super::RECORD_FILE);
-    let record = record_of(source, assets, Record::read(&dir).as_ref());
-    if Record::read(&dir).as_ref() != Some(&record) {
+    let earlier = Memory::read(&dir);
+    let record = record_of(source, assets, earlier.record());
+    if earlier.record() != Some(&record) {
         record
             .write(&dir, store.modes.published, sync)
             .map_err(|error| ImageError::io(&path, "write", error))?;

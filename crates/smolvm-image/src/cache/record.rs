@@ -60,12 +60,6 @@ impl Record {
     /// The version that this program writes.
     pub(crate) const VERSION: u32 = 1;
 
-    /// The record of an image's directory; `None` where there is none that can be read.
-    pub(crate) fn read(dir: &Dir) -> Option<Self> {
-        let record: Self = serde_json::from_slice(&read_text(dir)?).ok()?;
-        (record.version <= Self::VERSION).then_some(record)
-    }
-
     /// The version of a record that a later version of this program wrote. Not a byte of that may
     /// be lost: it is not overwritten.
     pub(crate) fn newer_version(dir: &Dir) -> Option<u32> {
@@ -73,7 +67,7 @@ impl Record {
         struct Versioned {
             version: u32,
         }
-        let record: Versioned = serde_json::from_slice(&read_text(dir)?).ok()?;
+        let record: Versioned = serde_json::from_slice(&read_text(dir).ok()??).ok()?;
         (record.version > Self::VERSION).then_some(record.version)
     }
 
@@ -111,11 +105,67 @@ impl Record {
     }
 }
 
-fn read_text(dir: &Dir) -> Option<Vec<u8>> {
-    let file = dir.open_file(RECORD_FILE).ok().flatten()?;
+/// What the cache remembers of an image.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// There is no record: nothing was ever fetched here.
+    None,
+    Record(Record),
+    /// There is a record that cannot be read, so that nothing vouches for what has no pin.
+    Lost,
+}
+
+/// What the cache remembers of an asset.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Recorded<'a> {
+    Nothing,
+    Asset(&'a AssetRecord),
+    /// See [`Memory::Lost`].
+    Lost,
+}
+
+impl Memory {
+    /// Reads the record of an image's directory. One of a later version is read as far as it is
+    /// understood.
+    pub(crate) fn read(dir: &Dir) -> Self {
+        match read_text(dir) {
+            Ok(None) => Self::None,
+            Ok(Some(text)) => serde_json::from_slice(&text).map_or(Self::Lost, Self::Record),
+            Err(_) => Self::Lost,
+        }
+    }
+
+    pub(crate) fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Record(record) => Some(record),
+            Self::None | Self::Lost => None,
+        }
+    }
+
+    pub(crate) fn of(&self, kind: AssetKind) -> Recorded<'_> {
+        match self {
+            Self::None => Recorded::Nothing,
+            Self::Record(record) => record.asset(kind).map_or(Recorded::Nothing, Recorded::Asset),
+            Self::Lost => Recorded::Lost,
+        }
+    }
+}
+
+impl<'a> Recorded<'a> {
+    /// The record of the asset as it is defined now, not of an earlier definition.
+    pub(crate) fn of(self, asset: &Asset) -> Option<&'a AssetRecord> {
+        match self {
+            Self::Asset(record) => Some(record).filter(|record| record.is_of(asset)),
+            Self::Nothing | Self::Lost => None,
+        }
+    }
+}
+
+fn read_text(dir: &Dir) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = dir.open_file(RECORD_FILE)? else { return Ok(None) };
     let mut text = Vec::new();
-    file.take(MAX_SIZE).read_to_end(&mut text).ok()?;
-    Some(text)
+    file.take(MAX_SIZE).read_to_end(&mut text)?;
+    Ok(Some(text))
 }
 
 impl AssetRecord {

@@ -6,7 +6,7 @@ use std::io;
 
 use super::dir::Dir;
 use super::partial::{Held, Key, Partial};
-use super::record::Record;
+use super::record::Memory;
 use super::store::{Store, image_names};
 use super::verify;
 use crate::cancel::CancelToken;
@@ -27,7 +27,8 @@ pub(crate) fn find_shared(
         let Ok(Some(dir)) = store.root.open_dir(&image) else {
             continue;
         };
-        let Some(record) = Record::read(&dir) else {
+        let memory = Memory::read(&dir);
+        let Some(record) = memory.record() else {
             continue;
         };
         for asset in record.assets.values().filter(|asset| asset.sha256 == digest) {

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use sha2::{Digest as _, Sha256};
 
 use super::dir::{self, Dir, Inode};
-use super::record::AssetRecord;
+use super::record::Recorded;
 use crate::buffer::Buffer;
 use crate::cancel::CancelToken;
 use crate::digest::Digest;
@@ -48,14 +48,14 @@ pub(crate) struct Verified {
 }
 
 /// Whether the asset is there with the recorded size. Hashes nothing and never fails.
-pub(crate) fn presence(dir: &Dir, asset: &Asset, record: Option<&AssetRecord>) -> Presence {
+pub(crate) fn presence(dir: &Dir, asset: &Asset, recorded: Recorded<'_>) -> Presence {
     let stat = match dir.stat(&asset.file_name) {
         Ok(Some(stat)) => stat,
         Ok(None) => return Presence::Missing,
         Err(error) => return Presence::Damaged(format!("it cannot be looked at: {error}")),
     };
     let size = dir::size_of(&stat);
-    let current = record.filter(|record| record.is_of(asset));
+    let current = recorded.of(asset);
     if !dir::is_regular(&stat) {
         Presence::Damaged("it is not a regular file".to_owned())
     } else if size == 0 {
@@ -65,7 +65,9 @@ pub(crate) fn presence(dir: &Dir, asset: &Asset, record: Option<&AssetRecord>) -
     } else if let Some(recorded) = current.map(|record| record.size).filter(|&other| other != size)
     {
         Presence::Damaged(format!("it has {size} bytes, {recorded} are recorded"))
-    } else if record.is_some() && current.is_none() {
+    } else if matches!(recorded, Recorded::Lost) && asset.digest.is_none() {
+        Presence::Damaged("its record image.json cannot be read, and it has no pin".to_owned())
+    } else if matches!(recorded, Recorded::Asset(_)) && current.is_none() {
         // The record is of another pin or address than the definition: so is the file.
         Presence::Missing
     } else {
@@ -81,11 +83,11 @@ pub(crate) fn presence(dir: &Dir, asset: &Asset, record: Option<&AssetRecord>) -
 pub(crate) fn check(
     dir: &Dir,
     asset: &Asset,
-    record: Option<&AssetRecord>,
+    recorded: Recorded<'_>,
     cancel: &CancelToken,
     on_hash: impl FnOnce(u64),
 ) -> Result<Finding, ImageError> {
-    match presence(dir, asset, record) {
+    match presence(dir, asset, recorded) {
         Presence::Damaged(reason) => return Ok(Finding::Damaged(reason)),
         // With a pin, the bytes decide and not what is recorded of them.
         Presence::Missing if asset.digest.is_none() => return Ok(Finding::Missing),
@@ -100,8 +102,7 @@ pub(crate) fn check(
         Ok(verified) => verified,
         Err(error) => return Ok(Finding::Damaged(format!("it cannot be read: {error}"))),
     };
-    let expected =
-        asset.digest.or_else(|| record.filter(|r| r.is_of(asset)).map(|record| record.sha256));
+    let expected = asset.digest.or_else(|| recorded.of(asset).map(|record| record.sha256));
     Ok(match expected {
         Some(expected) if expected == verified.digest => Finding::Good(verified),
         Some(expected) => {

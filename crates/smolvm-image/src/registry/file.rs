@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
 
 use super::Registry;
-use super::place::Place;
+use super::place::{Place, masked};
 use crate::asset_url::AssetUrl;
 use crate::digest::Digest;
 use crate::image::{Asset, ImageSource};
@@ -92,7 +92,7 @@ pub(super) fn load(path: &Path) -> Result<Registry, RegistryError> {
     let text = read().map_err(|source| RegistryError::Read { path: path.to_owned(), source })?;
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let parsed = if is_json { parse_json(&text) } else { parse_toml(&text) };
-    parsed.map_err(|(offset, message)| misplaced(path, &text, offset, message))
+    parsed.map_err(|(offset, message)| misplaced(path, &text, offset, &message))
 }
 
 /// What is wrong, and at which byte.
@@ -114,8 +114,9 @@ fn parse_json(text: &str) -> Result<Registry, Misplaced> {
     })
 }
 
-fn misplaced(path: &Path, text: &str, offset: usize, message: String) -> RegistryError {
+fn misplaced(path: &Path, text: &str, offset: usize, message: &str) -> RegistryError {
     let Place { line, column, snippet } = Place::of(text, offset);
+    let message = masked(message);
     RegistryError::Parse { path: path.to_owned(), line, column, message, snippet }
 }
 
@@ -292,14 +293,14 @@ kernel_filename = "vmlinuz"
         fn no_text_panics(text in "\\PC{0,200}", json: bool) {
             let parsed = if json { parse_json(&text) } else { parse_toml(&text) };
             if let Err((at, message)) = parsed {
-                let _ = misplaced(Path::new("x"), &text, at, message).to_string();
+                let _ = misplaced(Path::new("x"), &text, at, &message).to_string();
             }
         }
 
         #[test]
         fn no_registry_like_text_panics(text in "(\\[images\\.[a-c\"./-]{1,4}\\]\n|(kernel|rootfs|initrd)_(url|sha256|filename) ?= ?\"[a-z:/.0-9@?]{0,12}\"\n|\\PC{0,6}\n){0,12}") {
             if let Err((at, message)) = parse_toml(&text) {
-                let _ = misplaced(Path::new("x"), &text, at, message).to_string();
+                let _ = misplaced(Path::new("x"), &text, at, &message).to_string();
             }
         }
     }

@@ -26,6 +26,12 @@ impl Place {
     }
 }
 
+/// A message of the parser, which may repeat what stands in the file, without credentials,
+/// queries and control characters.
+pub(super) fn masked(message: &str) -> String {
+    mask(message, 1).0
+}
+
 /// A line without the credentials and queries of its URLs and without control characters, and
 /// how many characters of it stand before the column.
 fn mask(line: &str, column: usize) -> (String, usize) {
@@ -33,19 +39,24 @@ fn mask(line: &str, column: usize) -> (String, usize) {
     let mut mark = 0;
     let mut rest = line;
     let mut position = 1;
+    let mut in_url = false;
     while let Some(character) = rest.chars().next() {
-        let hidden = match rest.strip_prefix("://") {
-            Some(after) => {
-                let end = after.find(['"', '\'', ' ', '/']).unwrap_or(after.len());
-                after[..end].rfind('@').map(|at| ("://***", at + 3))
-            }
-            None if character == '?' && shown.contains("://") => {
-                Some(("?***", rest.find(['"', '\'']).unwrap_or(rest.len())))
-            }
-            None => None,
+        let end = rest.find(['"', '\'', '`', ' ']).unwrap_or(rest.len());
+        // The parser of URLs takes one slash for two, and a backslash for a slash.
+        let slashes = rest.strip_prefix(':').map_or(0, |after| {
+            after.bytes().take_while(|byte| matches!(byte, b'/' | b'\\')).count()
+        });
+        in_url = (in_url || slashes > 0) && end > 0;
+        let hidden = if slashes > 0 {
+            let host = rest[..end].rfind('@');
+            host.map(|at| (format!("{}***", &rest[..=slashes]), at))
+        } else if in_url && character == '?' {
+            Some(("?***".to_owned(), end))
+        } else {
+            None
         };
         let length = if let Some((instead, length)) = hidden {
-            shown.push_str(instead);
+            shown.push_str(&instead);
             length
         } else {
             shown.push(if character.is_control() { ' ' } else { character });
@@ -79,7 +90,28 @@ mod tests {
         assert!(place.snippet.contains("http://***@h/x?***\"  [0m"), "{}", place.snippet);
     }
 
+    #[test]
+    fn what_a_parser_repeats_is_masked() {
+        for (message, shown) in [
+            (
+                "invalid type: string \"https://u:p@h/x?sig=s\", expected",
+                "invalid type: string \"https://***@h/x?***\", expected",
+            ),
+            ("unknown field `http:/u:p@h/x`, expected", "unknown field `http:/***@h/x`, expected"),
+            ("\"http:\\\\u:p@h\"", "\"http:\\\\***@h\""),
+            ("is it? yes: no", "is it? yes: no"),
+        ] {
+            assert_eq!(masked(message), shown);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn no_password_is_shown(scheme in "[a-z]{2,5}", slashes in "[/\\\\]{1,3}", quote in "[\"'`]") {
+            let line = format!("x = {quote}{scheme}:{slashes}user:hunter2@host/path?k=hunter2{quote}");
+            prop_assert!(!masked(&line).contains("hunter2"), "{}", masked(&line));
+        }
+
         #[test]
         fn no_text_panics(text in "\\PC{0,200}", offset in 0usize..300) {
             let _ = Place::of(&text, offset);

@@ -22,7 +22,8 @@ pub(super) fn parse(value: &str) -> Option<ContentRange> {
     }
     let (first, last) = range.split_once('-')?;
     let (first, last) = (number(first)?, number(last)?);
-    let fits = first <= last && total.is_none_or(|total| last < total);
+    // A part of 2^64 bytes has no length that could be counted.
+    let fits = first <= last && last < u64::MAX && total.is_none_or(|total| last < total);
     fits.then_some(ContentRange::Part { first, last, total })
 }
 
@@ -51,6 +52,7 @@ mod tests {
             "bytes 0-18446744073709551616/*",
             "bytes -1-2/3",
             "bytes a-b/c",
+            "bytes 0-18446744073709551615/*",
         ] {
             assert_eq!(parse(value), None, "{value}");
         }

@@ -56,7 +56,7 @@ fn version_of(metadata: &Metadata) -> String {
     )
 }
 
-/// Reads a file and fails at its end if it was changed meanwhile.
+/// Reads a file and fails as soon as it was changed since it was opened.
 struct Steady {
     file: std::fs::File,
     path: PathBuf,
@@ -66,7 +66,8 @@ struct Steady {
 impl Read for Steady {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
-        if count == 0 && !buffer.is_empty() && version_of(&self.file.metadata()?) != self.version {
+        // After every read: the last one is known by the size, there is no other at the end.
+        if version_of(&self.file.metadata()?) != self.version {
             return Err(io::Error::other(TransferError::Changed { path: self.path.clone() }));
         }
         Ok(count)

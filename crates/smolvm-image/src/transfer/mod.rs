@@ -193,11 +193,15 @@ impl Transfer<'_> {
         }
     }
 
-    /// Notes what the bytes to come are of, and sees that there is room for them.
+    /// Sees that there is room for the bytes to come, and notes what they are of.
     fn begin(&self, sink: &mut Sink<'_, '_>, opened: &Opened) -> Result<(), Break> {
+        if opened.total.is_some_and(|total| total > self.max_size) {
+            return Err(self.too_large());
+        }
         if !opened.continues {
             sink.restart()?;
         }
+        sink.reserve(opened.total)?;
         sink.write_note(Note {
             url_sha256: self.asset.url.fingerprint(),
             total: opened.total,
@@ -206,10 +210,6 @@ impl Transfer<'_> {
             last_modified: opened.validators.last_modified.clone(),
             boot_id: boot_id(),
         })?;
-        if opened.total.is_some_and(|total| total > self.max_size) {
-            return Err(self.too_large());
-        }
-        sink.reserve()?;
         Ok(())
     }
 
@@ -299,6 +299,11 @@ impl Transfer<'_> {
         };
         self.cancelled_or(failure)
     }
+}
+
+/// Whether a later transfer could go on from what is in a partial file.
+pub(crate) fn is_of_use(partial: &Partial<'_>, asset: &Asset) -> bool {
+    decide(partial.note(), partial.length(), asset, &boot_id()) != Start::Fresh
 }
 
 /// What was sent cannot follow what is there.

@@ -70,8 +70,11 @@ impl<'a, 'p> Sink<'a, 'p> {
         self.note().and_then(|note| note.total)
     }
 
+    /// Notes what the bytes to come are of, and reports what there is.
     pub(super) fn write_note(&mut self, note: Note) -> Result<(), ImageError> {
-        self.partial.write_note(note)
+        self.partial.write_note(note)?;
+        self.report(true);
+        Ok(())
     }
 
     /// Forgets all bytes.
@@ -85,15 +88,14 @@ impl<'a, 'p> Sink<'a, 'p> {
         Ok(())
     }
 
-    /// Sees that there is room for what is still to come.
-    pub(super) fn reserve(&mut self) -> Result<(), ImageError> {
+    /// Sees that there is room for what is still to come of so many bytes in all.
+    pub(super) fn reserve(&mut self, total: Option<u64>) -> Result<(), ImageError> {
         // The promise of the attempt before must not count against this one.
         self.reservation = None;
-        if let Some(total) = self.total() {
+        if let Some(total) = total {
             let missing = total.saturating_sub(self.length());
             self.reservation = Some(self.transfer.space.reserve(self.partial.dir(), missing)?);
         }
-        self.report(true);
         Ok(())
     }
 
@@ -182,7 +184,9 @@ impl<'a, 'p> Sink<'a, 'p> {
         if self.unmeasured >= LOOK {
             self.unmeasured = 0;
             if let Some(available) = is_nearly_full(self.partial.dir()) {
-                return Err(self.disk_full(available));
+                let error = self.disk_full(available);
+                self.give_room_back();
+                return Err(error);
             }
         }
         Ok(())
@@ -194,11 +198,15 @@ impl<'a, 'p> Sink<'a, 'p> {
         }
         let available = self.partial.dir().space().map_or(0, |(available, _)| available);
         let error = self.disk_full(available);
-        // A disk without any room is worse for everybody than bytes that come again.
+        self.give_room_back();
+        error
+    }
+
+    /// A disk without any room is worse for everybody than bytes that come again.
+    fn give_room_back(&mut self) {
         if let Err(error) = self.partial.restart() {
             log::debug!("{error}");
         }
-        error
     }
 
     fn disk_full(&self, available: u64) -> ImageError {
@@ -206,12 +214,14 @@ impl<'a, 'p> Sink<'a, 'p> {
         ImageError::DiskFull { path: self.partial.path(), needed: missing.unwrap_or(1), available }
     }
 
-    fn hash_failed(&self, error: io::Error) -> ImageError {
+    fn hash_failed(&mut self, error: io::Error) -> ImageError {
         if self.transfer.cancel.is_cancelled() {
-            ImageError::Cancelled
-        } else {
-            ImageError::io(&self.partial.path(), "hash", error)
+            return ImageError::Cancelled;
         }
+        let error = ImageError::io(&self.partial.path(), "hash", error);
+        // What cannot be read once would stop every later transfer, too.
+        self.give_room_back();
+        error
     }
 
     fn is_report_due(&self) -> bool {
