@@ -1,17 +1,33 @@
 //! `file:` URLs: copied like anything else, and never waited for.
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Once, mpsc};
 use std::time::Duration;
 
-use smolvm_image::{ErrorKind, Event, ImageError, TransferError};
+use smolvm_image::{ErrorKind, Event, ImageError, ImageManager, TransferError};
 use smolvm_testkit::content::sha256_hex;
 
 use crate::bytes::{Bytes, noise};
 use crate::scene::{Scene, failure, received};
 
-/// Large enough that a copy is not over before it can be cancelled.
-const LARGE: usize = 64 << 20;
+/// More than is read at once.
+const LARGE: usize = 16 << 20;
+
+/// Begins a copy and cancels it when some bytes were copied; says how many are kept.
+fn cancel_copy(scene: &Scene, manager: &ImageManager) -> u64 {
+    scene.cancel_when(manager, |event| match event {
+        Event::Progress { done: 0, .. } => {
+            // So that the next report is due with the next bytes.
+            std::thread::sleep(Duration::from_millis(100));
+            false
+        }
+        Event::Progress { .. } => true,
+        _ => false,
+    });
+    let kept = scene.partial_length().unwrap();
+    assert!(0 < kept && kept < LARGE as u64, "{kept} bytes were copied");
+    kept
+}
 
 fn url_of(path: &Path) -> String {
     format!("file://{}", path.display())
@@ -54,11 +70,9 @@ fn a_cancelled_copy_goes_on_in_the_next_run() {
     fs_err::write(file.path(), &kernel).unwrap();
     let url = url_of(file.path());
     let manager = scene.builder(&url, None).build().unwrap();
-    scene.cancel_when(&manager, |event| matches!(event, Event::Progress { .. }));
-    let kept = scene.partial_length().unwrap_or(0);
-    assert!(kept < LARGE as u64, "the copy went on to its end");
+    let kept = cancel_copy(&scene, &manager);
     scene.events();
-    assert!(scene.ensure(&manager).unwrap() == kernel);
+    assert_eq!(scene.ensure(&manager).unwrap(), kernel);
     assert_eq!(received(&scene.events()), Some(LARGE as u64 - kept));
 }
 
@@ -69,11 +83,29 @@ fn a_file_that_was_replaced_is_copied_anew() {
     fs_err::write(file.path(), noise(101, LARGE)).unwrap();
     let url = url_of(file.path());
     let manager = scene.builder(&url, None).build().unwrap();
-    scene.cancel_when(&manager, |event| matches!(event, Event::Progress { .. }));
+    cancel_copy(&scene, &manager);
     let new = noise(102, LARGE);
     fs_err::write(file.path(), &new).unwrap();
-    assert!(scene.ensure(&manager).unwrap() == new);
+    assert_eq!(scene.ensure(&manager).unwrap(), new);
     assert_eq!(scene.leavings(), []);
+}
+
+/// Behaviour 14: a file that changes while it is copied is copied anew.
+#[test]
+fn a_file_that_changes_while_it_is_copied_is_copied_anew() {
+    for new in [noise(102, 100_000), noise(102, 99_999), noise(102, 100_001)] {
+        let (scene, file) = (Scene::new(), tempfile::NamedTempFile::new().unwrap());
+        fs_err::write(file.path(), noise(101, 100_000)).unwrap();
+        let manager = scene.builder(&url_of(file.path()), None).build().unwrap();
+        let (path, content, once) = (file.path().to_owned(), new.clone(), Once::new());
+        let options = scene.options().on_event(move |_, event| {
+            if matches!(event, Event::Progress { done: 0, .. }) {
+                once.call_once(|| fs_err::write(&path, &content).unwrap());
+            }
+        });
+        assert_eq!(scene.ensure_with(&manager, &options).unwrap(), new);
+        assert_eq!(scene.leavings(), []);
+    }
 }
 
 /// A file that is missing, no file, or may not exist is a clear error that is not tried again; it

@@ -129,6 +129,22 @@ fn bytes_past_a_part_are_not_taken() {
     }
 }
 
+/// Behaviour 15: nor where only the part has a size, and not the whole.
+#[test]
+fn bytes_past_a_part_of_an_unmeasured_whole_are_not_taken() {
+    let (scene, server) = (Scene::new(), Server::start());
+    let route = Route::new(kernel())
+        .etag("\"v1\"")
+        .fault_on(0, Fault::Chunked)
+        .fault_on(0, Fault::CutAt(40_000))
+        .fault_on(1, Fault::ContentRange("bytes 40000-99999/*".to_owned()))
+        .fault_on(1, Fault::NoContentLength)
+        .fault_on(1, Fault::ExtraBytes(5000));
+    server.route("/kernel", route);
+    assert_eq!(scene.fetch(&server.url("/kernel"), Some(&pin())).unwrap(), kernel());
+    assert_eq!(server.requests().len(), 2);
+}
+
 /// Behaviour 15: a length that is too small frames the body all the same: with a pin that is a
 /// mismatch.
 #[test]

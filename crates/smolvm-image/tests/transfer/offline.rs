@@ -8,7 +8,7 @@ use crate::bytes::noise;
 use crate::scene::{IMAGE, Scene};
 
 /// Behaviour 24: a miss is an immediate error that says that the network is off, what is missing
-/// and where it belongs; nothing is made.
+/// and where it belongs.
 #[test]
 fn a_miss_says_what_is_missing() {
     let (scene, server) = (Scene::new(), Server::start());
@@ -24,7 +24,7 @@ fn a_miss_says_what_is_missing() {
         assert!(message.contains("offline") && message.contains("kernel"), "{message}");
     }
     assert!(server.requests().is_empty());
-    assert!(!scene.cache().join(".state").exists());
+    scene.assert_nothing_is_left();
 }
 
 /// Behaviours 5 and 24: a hit is a hit, refresh or not; damage is a miss.

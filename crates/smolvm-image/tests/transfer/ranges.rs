@@ -108,6 +108,8 @@ fn not_satisfiable_starts_over() {
     let other_size = Fault::Header("Content-Range", "bytes */99999".to_owned());
     let other_size = cut().fault_on(1, Fault::RangeNotSatisfiable).fault_on(1, other_size);
     expect(&other_size, &old(), "416 of another size");
+    let unmeasured = cut().fault_on(0, Fault::Chunked).fault_on(1, Fault::RangeNotSatisfiable);
+    expect(&unmeasured, &old(), "416 of a size that was not announced before");
 }
 
 /// Behaviour 14: a 416 that says that there is nothing after the place where the connection

@@ -101,6 +101,22 @@ fn a_refresh_that_fails_leaves_the_earlier_version() {
     }
 }
 
+/// What an earlier refresh had fetched as a whole before it was killed may be out of date, too.
+#[test]
+fn a_refresh_does_not_take_what_an_earlier_one_left() {
+    let (scene, server, manager) = cached(Route::new(old()).etag("\"v1\""), None);
+    let cut = Route::new(new()).etag("\"v2\"").fault(Fault::CutAt(50_000));
+    server.route("/kernel", cut);
+    let impatient = scene.builder(&server.url("/kernel"), None).attempts(1).build().unwrap();
+    failure(scene.ensure_with(&impatient, &scene.options().refresh(true)));
+    fs_err::write(scene.partial().unwrap(), new()).unwrap();
+
+    let newest = noise(112, 90_000);
+    server.route("/kernel", Route::new(newest.clone()).etag("\"v3\""));
+    assert_eq!(scene.ensure_with(&manager, &scene.options().refresh(true)).unwrap(), newest);
+    assert_eq!(scene.leavings(), []);
+}
+
 /// Behaviour 29: nor is an error page a newer version.
 #[test]
 fn an_error_page_is_no_newer_version() {
