@@ -45,6 +45,9 @@ pub(crate) fn ensure(
         }
         warn_of_missing_pins(source);
         let store = Store::create(manager.cache_dir())?;
+        if let Some(dir) = store.root.open_dir(source.name())? {
+            cache::refuse_newer_record(&dir)?;
+        }
         let assets = obtain(manager, &store, source, looked, options, refresh)?;
         refresh = false;
         if cache::publish(&store, source, &assets, manager.sync, &options.cancel)? {

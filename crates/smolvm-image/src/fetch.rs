@@ -58,11 +58,7 @@ impl Fetch<'_> {
     }
 
     /// What an earlier transfer has left whole, or another image has.
-    fn on_this_machine(
-        &self,
-        asset: &Asset,
-        key: &Key,
-    ) -> Result<Option<Publication>, ImageError> {
+    fn on_this_machine(&self, asset: &Asset, key: &Key) -> Result<Option<Publication>, ImageError> {
         let on_hash = |size| self.emit(asset, &Event::Verifying { size });
         if let Some(held) = cache::parked(self.store, key, asset.digest, self.cancel, on_hash)? {
             self.emit(asset, &Event::Fetched { size: held.verified.size, received: 0 });
@@ -109,7 +105,7 @@ impl Fetch<'_> {
     ) -> Result<Option<Held>, ImageError> {
         let mut no_cache = false;
         loop {
-            let mut partial = Partial::claim(self.store, key)?;
+            let mut partial = Partial::claim(self.store, key, self.cancel)?;
             let transfer = Transfer {
                 client: &self.manager.client,
                 asset,

@@ -175,11 +175,8 @@ impl ImageManager {
     /// # Errors
     /// A cache that cannot be read, or not be written to.
     pub fn prune(&self, dry_run: bool) -> Result<Pruned, ImageError> {
-        match cache::open_root(&self.cache_dir)? {
-            Some(_) => {
-                let store = Store::create(&self.cache_dir)?;
-                cache::prune(&store, |name| self.registry.get(name).is_some(), dry_run)
-            }
+        match Store::open(&self.cache_dir)? {
+            Some(store) => cache::prune(&store, |name| self.registry.get(name).is_some(), dry_run),
             None => Ok(Pruned::default()),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
@@ -65,6 +65,7 @@ impl Dir {
     pub(crate) fn ensure_dir(&self, name: &str, mode: Mode) -> Result<Self, ImageError> {
         loop {
             if let Some(dir) = self.open_dir(name)? {
+                self.share(&dir.fd, mode);
                 return Ok(dir);
             }
             match self.make_dir(name, mode) {
@@ -82,7 +83,13 @@ impl Dir {
     fn make_dir(&self, name: &str, mode: Mode) -> rustix::io::Result<()> {
         let make = |name: &str| {
             rustix::fs::mkdirat(&self.fd, name, mode)?;
-            rustix::fs::chmodat(&self.fd, name, mode, AtFlags::empty())
+            // By descriptor: under the name may lie a link by now.
+            let own =
+                rustix::fs::openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+            if rustix::fs::fstat(&own)?.st_uid != rustix::process::geteuid().as_raw() {
+                return Err(Errno::PERM);
+            }
+            rustix::fs::fchmod(&own, mode)
         };
         if is_private(mode) {
             return make(name);
@@ -133,12 +140,31 @@ impl Dir {
     pub(crate) fn open_or_create(&self, name: &str, mode: Mode) -> io::Result<File> {
         loop {
             if let Some(file) = self.open_rw(name)? {
+                self.share(&file, mode);
                 return Ok(file);
             }
             match self.make_file(name, mode) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => return result,
             }
+        }
+    }
+
+    /// Gives what is this user's own the group and mode that sharing needs, where it was made
+    /// before the cache was shared. If that fails, the others will hear of it.
+    fn share(&self, own: impl AsFd, mode: Mode) {
+        let (Ok(stat), Ok(parent)) = (rustix::fs::fstat(&own), self.own_stat()) else { return };
+        let is_own = stat.st_uid == rustix::process::geteuid().as_raw();
+        let is_shared =
+            Mode::from_raw_mode(stat.st_mode).contains(mode) && stat.st_gid == parent.st_gid;
+        if is_private(mode) || !is_own || is_shared {
+            return;
+        }
+        let group = rustix::fs::Gid::from_raw(parent.st_gid);
+        let shared = rustix::fs::fchown(&own, None, Some(group))
+            .and_then(|()| rustix::fs::fchmod(&own, mode));
+        if let Err(error) = shared {
+            log::debug!("cannot share what is in {}: {error}", self.path.display());
         }
     }
 

@@ -60,6 +60,15 @@ pub(crate) fn try_acquire(locks: &Dir, key: &str, mode: Mode) -> Result<Option<L
     Ok(None)
 }
 
+/// Whether nobody has a lock. Makes nothing.
+pub(crate) fn is_free(locks: &Dir, key: &str) -> Result<bool, ImageError> {
+    let opened = locks.open_file(key);
+    match opened.map_err(|error| ImageError::io(&locks.path_of(key), "open the lock", error))? {
+        Some(file) => try_lock(locks, key, &file),
+        None => Ok(true),
+    }
+}
+
 fn open(locks: &Dir, key: &str, mode: Mode) -> Result<File, ImageError> {
     locks
         .open_or_create(key, mode)

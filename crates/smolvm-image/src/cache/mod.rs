@@ -15,6 +15,7 @@
 //! a key may write below that key; who holds the lock of an image may rename into its directory.
 //! The image's lock is always taken first.
 
+mod copy;
 mod dir;
 mod location;
 mod lock;
@@ -34,7 +35,7 @@ pub(crate) use partial::{
     Held, Key, Note, Partial, boot_id, discard_parked, has_leavings, parked, tidy,
 };
 pub(crate) use prune::{prune, remove};
-pub(crate) use publish::{Publication, publish};
+pub(crate) use publish::{Publication, publish, refuse_newer_record};
 pub(crate) use record::{AssetRecord, Memory, RECORD_FILE, Recorded};
 pub(crate) use share::find_shared;
 pub(crate) use store::{Store, image_names, open_image, open_root};

@@ -9,9 +9,11 @@ use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::copy::clone_or_copy;
 use super::dir::{self, Dir, Inode};
 use super::lock;
 use super::store::{self, Store};
@@ -95,7 +97,11 @@ impl<'a> Partial<'a> {
     /// A file that another may still be writing to is not written to: where locks may be a lie
     /// (a network file system), or where the file is another user's, who may hold it open, its
     /// bytes are copied into a file that only this process has ever opened.
-    pub(crate) fn claim(store: &'a Store, key: &'a Key) -> Result<Self, ImageError> {
+    pub(crate) fn claim(
+        store: &'a Store,
+        key: &'a Key,
+        cancel: &CancelToken,
+    ) -> Result<Self, ImageError> {
         let mut found = Vec::new();
         for name in store.partial.names()? {
             let base = name.strip_suffix(".part").map(str::to_owned);
@@ -109,15 +115,15 @@ impl<'a> Partial<'a> {
         let partial = match &best {
             Some(base) => match Self::reopen(store, key, base) {
                 Some(partial) => partial,
-                None => Self::copy_of(store, key, base)?,
+                None => Self::copy_of(store, key, base, cancel)?,
             },
             None => Self::create(store, key)?,
         };
-        if store.locks_exclude {
-            for base in found.into_iter().map(|(_, base)| base).chain(best) {
-                if base != partial.base {
-                    remove_base(&store.partial, &base);
-                }
+        for base in found.into_iter().map(|(_, base)| base).chain(best) {
+            let name = format!("{base}.part");
+            let unused = store.locks_exclude || is_abandoned(&store.partial, &name);
+            if base != partial.base && unused {
+                remove_base(&store.partial, &base);
             }
         }
         Ok(partial)
@@ -130,7 +136,7 @@ impl<'a> Partial<'a> {
         let name = format!("{base}.part");
         let file = store
             .partial
-            .create_new(&name, store.modes.working)
+            .create_new(&name, store.modes.partial)
             .map_err(|error| ImageError::io(&store.partial.path_of(&name), "create", error))?;
         Ok(Self { store, key, base, file, length: 0, note: None })
     }
@@ -151,26 +157,38 @@ impl<'a> Partial<'a> {
     }
 
     /// A new file with the bytes of another one. Bytes that cannot be read are fetched again.
-    fn copy_of(store: &'a Store, key: &'a Key, base: &str) -> Result<Self, ImageError> {
+    fn copy_of(
+        store: &'a Store,
+        key: &'a Key,
+        base: &str,
+        cancel: &CancelToken,
+    ) -> Result<Self, ImageError> {
         let mut copy = Self::create(store, key)?;
         let note = read_note(&store.partial, &format!("{base}.json"));
-        let copied = match store.partial.open_file(&format!("{base}.part")) {
-            Ok(Some(mut source)) => io::copy(&mut source, &mut copy.file),
-            Ok(None) => Ok(0),
-            Err(error) => Err(error),
-        };
-        match (copied, note) {
-            (Ok(length), Some(note)) => {
+        match copy.take_bytes_of(&format!("{base}.part"), cancel) {
+            Ok(Some(length)) => {
                 copy.length = length;
-                copy.write_note(note)?;
+                if let Some(note) = note {
+                    copy.write_note(note)?;
+                }
             }
-            (Ok(length), None) => copy.length = length,
-            (Err(error), _) => {
+            Ok(None) => {
+                copy.discard();
+                return Err(ImageError::Cancelled);
+            }
+            Err(error) => {
                 log::debug!("cannot copy the partial file {base}: {error}");
                 copy.restart()?;
             }
         }
         Ok(copy)
+    }
+
+    /// Copies a file; `None` where cancelled.
+    fn take_bytes_of(&self, name: &str, cancel: &CancelToken) -> io::Result<Option<u64>> {
+        let Some(source) = self.store.partial.open_file(name)? else { return Ok(Some(0)) };
+        let length = source.metadata()?.len();
+        Ok(clone_or_copy(&source, &self.file, length, cancel)?.then_some(length))
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -344,6 +362,18 @@ pub(crate) fn parked(
         discard_parked(store, key);
     }
     Ok((right && still_there).then(|| Held::keep(verified, note)))
+}
+
+/// Where a lock that is granted may exclude nobody, what was touched later than this ago may
+/// belong to somebody at work.
+const ABANDONED: Duration = Duration::from_hours(24);
+
+/// Whether nobody can still be at work on a file, with or without a lock.
+pub(super) fn is_abandoned(dir: &Dir, name: &str) -> bool {
+    let Ok(Some(stat)) = dir.stat(name) else { return false };
+    let modified =
+        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+    SystemTime::now().duration_since(modified).is_ok_and(|age| age > ABANDONED)
 }
 
 /// Whether this very file lies under a name.

@@ -1,11 +1,10 @@
 //! Removing: one image by name, or everything that the cache can do without.
 
 use std::io;
-use std::time::{Duration, SystemTime};
 
 use super::dir::{self, Dir};
-use super::lock;
-use super::partial::Key;
+use super::lock::{self, Lock};
+use super::partial::{Key, is_abandoned};
 use super::record::{Memory, Record, TEMPORARY_RECORD};
 use super::store::{Store, image_names};
 use super::usage::Ledger;
@@ -13,10 +12,6 @@ use crate::cancel::CancelToken;
 use crate::error::ImageError;
 use crate::name::ImageName;
 use crate::report::{Leaving, Pruned, PrunedItem, Removed};
-
-/// Where a lock that is granted may exclude nobody, what was touched later than this ago may
-/// belong to somebody at work.
-const ABANDONED: Duration = Duration::from_hours(24);
 
 /// Removes an image's directory. A symbolic link in its place is removed, not what it points to.
 pub(crate) fn remove(
@@ -71,6 +66,11 @@ struct Prune<'a> {
     pruned: Pruned,
 }
 
+/// The right to remove what belongs to a lock; a dry run does without the lock.
+struct Turn {
+    _lock: Option<Lock>,
+}
+
 impl Prune<'_> {
     fn partial_file(&mut self, name: &str) -> Result<(), ImageError> {
         let store = self.store;
@@ -81,10 +81,7 @@ impl Prune<'_> {
         let Some(key) = Key::of_file(name) else {
             return self.file(partial, name, Leaving::Temporary);
         };
-        let Some(_lock) = lock::try_acquire(&store.locks, key.as_str(), store.modes.working)?
-        else {
-            return Ok(());
-        };
+        let Some(_lock) = self.lock(key.as_str())? else { return Ok(()) };
         // A whole file that waits for the rest of its image is locked by who waits; so is its note.
         if let Ok(Some(waiting)) = partial.open_file(key.as_str())
             && waiting.try_lock().is_err()
@@ -105,10 +102,7 @@ impl Prune<'_> {
         if Memory::read(&dir).record().is_none() || Record::newer_version(&dir).is_some() {
             return Ok(());
         }
-        let lock = format!("image-{name}");
-        let Some(_lock) = lock::try_acquire(&store.locks, &lock, store.modes.working)? else {
-            return Ok(());
-        };
+        let Some(_lock) = self.lock(&format!("image-{name}"))? else { return Ok(()) };
         let freed_bytes = self.ledger.free_tree(&store.root, name)?;
         if !self.dry_run {
             store.root.remove_tree(name)?;
@@ -121,12 +115,20 @@ impl Prune<'_> {
         if !matches!(dir.stat(TEMPORARY_RECORD), Ok(Some(_))) {
             return Ok(());
         }
-        let lock = format!("image-{name}");
-        let locks = &self.store.locks;
-        match lock::try_acquire(locks, &lock, self.store.modes.working)? {
+        match self.lock(&format!("image-{name}"))? {
             Some(_lock) => self.file(dir, TEMPORARY_RECORD, Leaving::Temporary),
             None => Ok(()),
         }
+    }
+
+    /// Takes a lock if nobody has it. A dry run only looks, and writes nothing.
+    fn lock(&self, key: &str) -> Result<Option<Turn>, ImageError> {
+        let Store { locks, modes, .. } = self.store;
+        if self.dry_run {
+            return Ok(lock::is_free(locks, key)?.then_some(Turn { _lock: None }));
+        }
+        let lock = lock::try_acquire(locks, key, modes.working)?;
+        Ok(lock.map(|lock| Turn { _lock: Some(lock) }))
     }
 
     fn file(&mut self, dir: &Dir, name: &str, what: Leaving) -> Result<(), ImageError> {
@@ -143,13 +145,4 @@ impl Prune<'_> {
         self.pruned.items.push(PrunedItem { path: dir.path_of(name), what, freed_bytes });
         self.pruned.freed_bytes += freed_bytes;
     }
-}
-
-fn is_abandoned(dir: &Dir, name: &str) -> bool {
-    let Ok(Some(stat)) = dir.stat(name) else {
-        return false;
-    };
-    let modified =
-        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-    SystemTime::now().duration_since(modified).is_ok_and(|age| age > ABANDONED)
 }

@@ -46,13 +46,7 @@ pub(crate) fn publish(
     let sync = sync || assets.iter().any(|(asset, _)| asset.digest.is_none());
     let _image_lock = store.lock_image(source.name(), cancel)?;
     let dir = store.ensure_image(source.name())?;
-    if let Some(version) = Record::newer_version(&dir) {
-        return Err(ImageError::NewerLayout {
-            path: dir.path_of(super::RECORD_FILE),
-            found: version.to_string(),
-            known: Record::VERSION,
-        });
-    }
+    refuse_newer_record(&dir)?;
     for (asset, publication) in assets {
         let inode = publication.verified().inode;
         if stands_under(&dir, &asset.file_name, inode) {
@@ -82,6 +76,18 @@ pub(crate) fn publish(
         }
     }
     Ok(true)
+}
+
+/// Refuses to change an image whose record a later version of this program has written.
+pub(crate) fn refuse_newer_record(dir: &Dir) -> Result<(), ImageError> {
+    match Record::newer_version(dir) {
+        None => Ok(()),
+        Some(version) => Err(ImageError::NewerLayout {
+            path: dir.path_of(super::RECORD_FILE),
+            found: version.to_string(),
+            known: Record::VERSION,
+        }),
+    }
 }
 
 /// Puts the file that waits under its key under its final name, if it is still that file.
@@ -122,7 +128,8 @@ fn put_in_place(
         }
         None => discard_parked(store, &key),
     }
-    Ok(true)
+    // Who shares the cache may have put something else under the key at the last moment.
+    Ok(stands_under(dir, &asset.file_name, held.verified.inode))
 }
 
 fn record_of(

@@ -1,9 +1,7 @@
 //! The same content under another name: an asset that another image in the cache already has is
 //! linked from there, else cloned, else copied, and not fetched.
 
-use std::fs::File;
-use std::io;
-
+use super::copy::clone_or_copy;
 use super::dir::Dir;
 use super::partial::{Held, Key, Partial};
 use super::record::Memory;
@@ -65,7 +63,7 @@ fn take_over(
         Ok(held) => return Ok(Some(held)),
         Err(verified) => verified,
     };
-    let mut partial = Partial::claim(store, key)?;
+    let mut partial = Partial::claim(store, key, cancel)?;
     partial.restart()?;
     match clone_or_copy(&verified.file, partial.file(), verified.size, cancel) {
         Ok(true) => partial.grow(verified.size),
@@ -89,52 +87,4 @@ fn take_over(
         return Ok(None);
     }
     partial.park(digest, false).map(Some)
-}
-
-/// Makes `to` (empty) have the bytes of `from`: as a clone that shares its blocks where the file
-/// system can, else as a copy that leaves holes out. Says whether it came to the end.
-fn clone_or_copy(from: &File, to: &File, size: u64, cancel: &CancelToken) -> io::Result<bool> {
-    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
-        return Ok(true);
-    }
-    to.set_len(size)?;
-    let mut offset = 0;
-    while offset < size {
-        let start = match rustix::fs::seek(from, rustix::fs::SeekFrom::Data(offset)) {
-            Ok(start) => start,
-            // Nothing but a hole up to the end (`lseek(2)`).
-            Err(rustix::io::Errno::NXIO) => break,
-            Err(error) => return Err(error.into()),
-        };
-        let end = rustix::fs::seek(from, rustix::fs::SeekFrom::Hole(start))?.min(size);
-        if !copy_range(from, to, start, end, cancel)? {
-            return Ok(false);
-        }
-        offset = end;
-    }
-    Ok(true)
-}
-
-fn copy_range(
-    from: &File,
-    to: &File,
-    start: u64,
-    end: u64,
-    cancel: &CancelToken,
-) -> io::Result<bool> {
-    /// Bytes between two looks at the cancel token.
-    const STEP: u64 = 16 << 20;
-    let (mut read_at, mut write_at) = (start, start);
-    while read_at < end {
-        if cancel.is_cancelled() {
-            return Ok(false);
-        }
-        let step = usize::try_from((end - read_at).min(STEP)).unwrap_or(usize::MAX);
-        let copied =
-            rustix::fs::copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), step)?;
-        if copied == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(true)
 }

@@ -20,25 +20,33 @@ const LAYOUT: u32 = 1;
 
 const STATE: &str = ".state";
 const PARTIAL: &str = "partial";
+const LOCKS: &str = "locks";
 const VERSION: &str = "version";
 
 /// The modes of what the cache makes, set whatever the umask.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Modes {
     pub(crate) dir: Mode,
-    /// Locks, partial files and notes: whoever may use the cache may continue a transfer.
+    /// Locks and notes: whoever may use the cache may continue a transfer.
     pub(crate) working: Mode,
+    /// Partial files: nobody else may write to what is hashed only as it arrives.
+    pub(crate) partial: Mode,
     /// Published assets and records: read-only.
     pub(crate) published: Mode,
 }
 
 impl Modes {
-    const PRIVATE: Self =
-        Self { dir: Mode::RWXU, working: Mode::RUSR.union(Mode::WUSR), published: Mode::RUSR };
+    const PRIVATE: Self = Self {
+        dir: Mode::RWXU,
+        working: Mode::RUSR.union(Mode::WUSR),
+        partial: Mode::RUSR.union(Mode::WUSR),
+        published: Mode::RUSR,
+    };
     /// In a directory that its owner made setgid and group-writable, to share it.
     const GROUP: Self = Self {
         dir: Mode::SGID.union(Mode::RWXU).union(Mode::RWXG),
         working: Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP).union(Mode::WGRP),
+        partial: Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP),
         published: Mode::RUSR.union(Mode::RGRP),
     };
 
@@ -69,16 +77,29 @@ impl Store {
             .map_err(|error| ImageError::io(path, "create the directory", error))?;
         let root = Dir::open_root(path)
             .map_err(|error| ImageError::io(path, "open the directory", error))?;
-        let stat = root.own_stat().map_err(|error| ImageError::io(path, "look at", error))?;
-        let mode = Mode::from_raw_mode(stat.st_mode);
+        let mode = mode_of(&root)?;
         warn_if_open_to_others(path, mode);
         let modes = Modes::of(mode);
         let state = root.ensure_dir(STATE, modes.dir)?;
-        check_layout(path, &state, modes)?;
+        mark_layout(path, &state, modes)?;
         let partial = state.ensure_dir(PARTIAL, modes.dir)?;
-        let locks = state.ensure_dir("locks", modes.dir)?;
+        let locks = state.ensure_dir(LOCKS, modes.dir)?;
         let locks_exclude = locks.locks_exclude();
         Ok(Self { root, partial, locks, modes, locks_exclude })
+    }
+
+    /// Opens the cache at `path` to look at it; `None` where nothing was ever fetched to.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, ImageError> {
+        let Some(root) = open_root(path)? else { return Ok(None) };
+        let Some(state) = root.open_dir(STATE)? else { return Ok(None) };
+        has_known_layout(path, &state)?;
+        let (Some(partial), Some(locks)) = (state.open_dir(PARTIAL)?, state.open_dir(LOCKS)?)
+        else {
+            return Ok(None);
+        };
+        let modes = Modes::of(mode_of(&root)?);
+        let locks_exclude = locks.locks_exclude();
+        Ok(Some(Self { root, partial, locks, modes, locks_exclude }))
     }
 
     /// The directory of an image, made where there is none.
@@ -90,6 +111,11 @@ impl Store {
     pub(crate) fn lock_image(&self, name: &str, cancel: &CancelToken) -> Result<Lock, ImageError> {
         lock::acquire(&self.locks, &format!("image-{name}"), self.modes.working, cancel, |_| {})
     }
+}
+
+fn mode_of(root: &Dir) -> Result<Mode, ImageError> {
+    let stat = root.own_stat().map_err(|error| ImageError::io(root.path(), "look at", error))?;
+    Ok(Mode::from_raw_mode(stat.st_mode))
 }
 
 /// Opens the cache at `path` for reading; `None` where there is none.
@@ -124,22 +150,9 @@ pub(crate) fn image_names(root: &Dir) -> Result<Vec<ImageName>, ImageError> {
 }
 
 /// Marks a new cache with its layout, and stays away from one with a later layout.
-fn check_layout(path: &Path, state: &Dir, modes: Modes) -> Result<(), ImageError> {
-    let failed = |error: io::Error| ImageError::io(&state.path_of(VERSION), "read", error);
-    let mut text = String::new();
-    if let Some(file) = state.open_file(VERSION).map_err(failed)? {
-        file.take(64).read_to_string(&mut text).map_err(failed)?;
-    }
-    match text.trim() {
-        "" => {}
-        found if found.parse::<u32>().is_ok_and(|found| found <= LAYOUT) => return Ok(()),
-        found => {
-            return Err(ImageError::NewerLayout {
-                path: path.to_owned(),
-                found: found.escape_default().to_string(),
-                known: LAYOUT,
-            });
-        }
+fn mark_layout(path: &Path, state: &Dir, modes: Modes) -> Result<(), ImageError> {
+    if has_known_layout(path, state)? {
+        return Ok(());
     }
     // No temporary file: whoever else begins the cache at this moment writes the same bytes.
     let write = || -> io::Result<()> {
@@ -147,6 +160,25 @@ fn check_layout(path: &Path, state: &Dir, modes: Modes) -> Result<(), ImageError
         file.write_all_at(format!("{LAYOUT}\n").as_bytes(), 0)
     };
     write().map_err(|error| ImageError::io(&state.path_of(VERSION), "write", error))
+}
+
+/// Whether the cache is marked with a layout of this version or an earlier one. A later one is an
+/// error, no mark is none.
+fn has_known_layout(path: &Path, state: &Dir) -> Result<bool, ImageError> {
+    let failed = |error: io::Error| ImageError::io(&state.path_of(VERSION), "read", error);
+    let mut text = String::new();
+    if let Some(file) = state.open_file(VERSION).map_err(failed)? {
+        file.take(64).read_to_string(&mut text).map_err(failed)?;
+    }
+    match text.trim() {
+        "" => Ok(false),
+        found if found.parse::<u32>().is_ok_and(|found| found <= LAYOUT) => Ok(true),
+        found => Err(ImageError::NewerLayout {
+            path: path.to_owned(),
+            found: found.escape_default().to_string(),
+            known: LAYOUT,
+        }),
+    }
 }
 
 /// Behaviour that only the owner can want on purpose gets a warning, once per process.
@@ -159,7 +191,7 @@ fn warn_if_open_to_others(path: &Path, mode: Mode) {
     let warned = WARNED.get_or_init(Mutex::default);
     if warned.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned()) {
         log::warn!(
-            "others can write to the cache directory {}: they can replace what is in it. Make it private (chmod go-w), or share it with a group on purpose (chmod g+ws)",
+            "others can write to the cache directory {}: they can replace what is in it. Make it private (chmod go-w), or share it with a group on purpose (chmod g+ws, best before its first use)",
             path.display()
         );
     }

@@ -153,8 +153,8 @@ fn a_newer_cache_is_left_alone() {
     }
 }
 
-/// Behaviour 35: a record of a newer version, which this one cannot read, is not overwritten: a
-/// hit is served, a fetch refused.
+/// Behaviour 35: a record of a newer version, which this one cannot read, is not overwritten. A
+/// hit is served where there is a pin (without one nothing vouches for it), a fetch is refused.
 #[test]
 fn a_newer_record_is_left_alone() {
     for pins in Pins::BOTH {
@@ -167,9 +167,12 @@ fn a_newer_record_is_left_alone() {
         fs_err::write(&path, b"{\"version\": 2, \"digests\": []}").unwrap();
         let directory = bench.cache().join("hello");
         let before = tree::list(&directory);
-        manager.ensure_image("hello").unwrap();
+        let result = manager.ensure_image("hello");
+        match pins {
+            Pins::With => drop(result.unwrap()),
+            Pins::Without => assert!(matches!(result, Err(ImageError::NewerLayout { .. }))),
+        }
         tree::assert_unchanged(&directory, &before);
-        assert_eq!(bench.server.requests().len(), 2);
 
         remove_any(&directory.join("vmlinux.bin"));
         let before = tree::list(&directory);
@@ -177,5 +180,26 @@ fn a_newer_record_is_left_alone() {
         assert!(matches!(error, ImageError::NewerLayout { .. }), "{error}");
         assert!(error.to_string().contains(&*path.to_string_lossy()), "{error}");
         tree::assert_unchanged(&directory, &before);
+        assert_eq!(bench.server.requests().len(), 2, "what may not be published is not fetched");
     }
+}
+
+/// Behaviour 35: of a newer record, what this version understands is used.
+#[test]
+fn a_newer_record_is_read_as_far_as_it_is_understood() {
+    let bench = Bench::new();
+    let image = bench.publish("hello", 1);
+    let manager = bench.manager([image.source(Pins::Without)]);
+    manager.ensure_image("hello").unwrap();
+    let path = bench.file("hello", "image.json");
+    let text = fs_err::read_to_string(&path).unwrap();
+    let newer = text.replacen("\"version\": 1,", "\"version\": 2, \"of_the_future\": [],", 1);
+    assert_ne!(text, newer);
+    remove_any(&path);
+    fs_err::write(&path, newer).unwrap();
+    manager.ensure_image("hello").unwrap();
+    flip_bit(&bench.file("hello", "rootfs.ext4"), 7);
+    let error = manager.ensure_image("hello").unwrap_err();
+    assert!(matches!(error, ImageError::NewerLayout { .. }), "{error}");
+    assert_eq!(bench.server.requests().len(), 2);
 }
