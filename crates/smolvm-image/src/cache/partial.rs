@@ -451,3 +451,94 @@ fn remove_base(partial: &Dir, base: &str) {
     let _ = partial.unlink(&format!("{base}.part"));
     let _ = partial.unlink(&format!("{base}.json"));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+    use crate::image::ImageSource;
+
+    /// A store on a file system whose locks may exclude nobody.
+    fn store_with_lying_locks(dir: &Path) -> Store {
+        Store { locks_exclude: false, ..Store::create(dir).unwrap() }
+    }
+
+    fn key() -> Key {
+        let pin = Digest::of(b"all of it").to_string();
+        let source =
+            ImageSource::builder("x").kernel("http://h/k", Some(&pin)).rootfs("http://h/r", None);
+        Key::of(source.build().unwrap().kernel())
+    }
+
+    fn write(partial: &mut Partial<'_>, bytes: &[u8]) {
+        partial.file().write_all_at(bytes, partial.length()).unwrap();
+        partial.grow(bytes.len() as u64);
+    }
+
+    fn content(held: &Held) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(held.verified.size).unwrap()];
+        held.verified.file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn where_locks_lie_two_owners_never_write_to_one_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = store_with_lying_locks(temp.path());
+        let (key, cancel) = (key(), CancelToken::new());
+        let mut first = Partial::claim(&store, &key, &cancel).unwrap();
+        write(&mut first, b"all ");
+        // Both believe that they alone hold the lock.
+        let mut second = Partial::claim(&store, &key, &cancel).unwrap();
+        assert_eq!(second.length(), 4, "what is there is taken over");
+        write(&mut second, b"wrong");
+        write(&mut first, b"of it");
+        let digest = Digest::of(b"all of it");
+        let held = first.park(digest, false).unwrap();
+        write(&mut second, b" and more of it");
+        assert_eq!(content(&held), b"all of it");
+        second.discard();
+        let waiting = parked(&store, &key, Some(digest), &cancel, |_| {}).unwrap().unwrap();
+        assert_eq!(content(&waiting), b"all of it");
+    }
+
+    #[test]
+    fn where_locks_hold_a_transfer_goes_on_in_place() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::create(temp.path()).unwrap();
+        let (key, cancel) = (key(), CancelToken::new());
+        let mut first = Partial::claim(&store, &key, &cancel).unwrap();
+        write(&mut first, b"all ");
+        let path = first.path();
+        drop(first);
+        let second = Partial::claim(&store, &key, &cancel).unwrap();
+        assert_eq!((second.path(), second.length()), (path, 4));
+    }
+
+    #[test]
+    fn what_is_held_is_not_tidied_away() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::create(temp.path()).unwrap();
+        let (key, cancel) = (key(), CancelToken::new());
+        let mut partial = Partial::claim(&store, &key, &cancel).unwrap();
+        write(&mut partial, b"all of it");
+        let held = partial.park(Digest::of(b"all of it"), false).unwrap();
+        tidy(&store, &key).unwrap();
+        assert!(has_leavings(temp.path(), [key.clone()].into_iter()).unwrap());
+        drop(held);
+        tidy(&store, &key).unwrap();
+        assert!(!has_leavings(temp.path(), [key].into_iter()).unwrap());
+    }
+
+    #[test]
+    fn a_wrong_file_under_a_key_is_thrown_away() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::create(temp.path()).unwrap();
+        let (key, cancel) = (key(), CancelToken::new());
+        fs_err::write(store.partial.path_of(key.as_str()), b"planted").unwrap();
+        let pin = Some(Digest::of(b"all of it"));
+        assert!(parked(&store, &key, pin, &cancel, |_| {}).unwrap().is_none());
+        assert!(!has_leavings(temp.path(), [key].into_iter()).unwrap());
+    }
+}

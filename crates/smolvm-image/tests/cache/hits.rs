@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use smolvm_image::{ErrorKind, Event, ImageError};
+use smolvm_image::{ErrorKind, Event, ImageError, ImageManager, Registry};
 use smolvm_testkit::SmallDisk;
 
-use super::bench::{Bench, Heard, Pins, manager_of};
+use super::bench::{Bench, Heard, Pins, Published, assert_nothing_left, manager_of};
 use super::other_process::{Call, Order, Said, can_become_others};
 use super::tree;
 
@@ -151,4 +151,24 @@ fn let_all_read(directory: &Path) {
     for (path, entry) in tree::list(directory) {
         tree::chmod(&directory.join(path), if entry.is_dir() { 0o755 } else { 0o444 });
     }
+}
+
+/// Behaviours 24 and 32: what another image in the cache has needs no network.
+#[test]
+fn offline_takes_what_another_image_has() {
+    let bench = Bench::new();
+    let image = bench.publish("one", 1);
+    bench.manager([image.source(Pins::With)]).ensure_image("one").unwrap();
+    let asked = bench.server.requests().len();
+    let twin = Published { name: "twin".to_owned(), ..image.clone() };
+    let manager = ImageManager::builder()
+        .cache_dir(bench.cache())
+        .registry(Registry::from_iter([twin.source(Pins::With)]))
+        .offline(true)
+        .build()
+        .unwrap();
+    manager.ensure_image("twin").unwrap();
+    twin.assert_in(&bench.cache());
+    assert_eq!(bench.server.requests().len(), asked);
+    assert_nothing_left(&bench.cache());
 }

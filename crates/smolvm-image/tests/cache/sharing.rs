@@ -1,6 +1,7 @@
 //! Caches of one user and of a group: the modes of what is made, and what members may do to each
 //! other.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use smolvm_testkit::{Fault, Gate};
@@ -116,6 +117,16 @@ fn a_member_continues_what_another_began() {
     let anne = by(ANNE, &order);
     gate.wait_for_arrivals(1);
     wait_until_written(&bench.cache(), 1 << 20);
+    for entry in fs_err::read_dir(bench.cache().join(".state/partial")).unwrap() {
+        let (name, mode) = {
+            let entry = entry.unwrap();
+            (entry.file_name(), entry.metadata().unwrap().permissions().mode())
+        };
+        if name.to_string_lossy().ends_with(".part") {
+            // What is hashed only as it arrives must not be written to by anybody else.
+            assert_eq!(mode & 0o777, 0o640, "{}", name.display());
+        }
+    }
     anne.kill();
     by(BEN, &order).expect_image();
     image.assert_in(&bench.cache());

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Once, mpsc};
 use std::time::Duration;
 
-use smolvm_image::{ErrorKind, Event, ImageError, ImageManager, TransferError};
+use smolvm_image::{ErrorKind, Event, FetchOptions, ImageError, ImageManager, TransferError};
 use smolvm_testkit::content::sha256_hex;
 
 use crate::bytes::{Bytes, noise};
@@ -159,4 +159,26 @@ fn a_refresh_copies_a_file_that_has_changed() {
     fs_err::write(file.path(), &new).unwrap();
     assert_eq!(scene.ensure(&manager).unwrap(), old, "without a refresh it is a hit");
     assert_eq!(scene.ensure_with(&manager, &scene.options().refresh(true)).unwrap(), new);
+}
+
+/// Behaviour 14: a file that is written to while it is copied is never a mix of both versions. The
+/// first version is cut short by the change, the next attempt has the second one.
+#[test]
+fn a_file_that_changes_while_it_is_copied() {
+    let (scene, file) = (Scene::new(), tempfile::NamedTempFile::new().unwrap());
+    let (before, after) = (noise(7, LARGE), noise(8, LARGE));
+    fs_err::write(file.path(), &before).unwrap();
+    let manager = scene.builder(&url_of(file.path()), None).build().unwrap();
+    let (path, bytes, once) = (file.path().to_owned(), after.clone(), Once::new());
+    let options = FetchOptions::new().on_event(move |_, event| {
+        if matches!(event, Event::Progress { done: 1.., .. }) {
+            // In place: the file that is being read gets other bytes.
+            once.call_once(|| fs_err::write(&path, &bytes).unwrap());
+        } else if matches!(event, Event::Progress { .. }) {
+            // So that the next report is due with the next bytes.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let image = manager.ensure_image_with(&manager.list_available()[0], &options).unwrap();
+    assert_eq!(Bytes::from(fs_err::read(image.kernel_path).unwrap()), after);
 }
