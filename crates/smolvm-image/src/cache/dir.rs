@@ -208,6 +208,11 @@ impl Dir {
         self.stat(name).ok().flatten().map(|stat| Inode::of(&stat))
     }
 
+    /// Whether this very file lies under a name.
+    pub(crate) fn has(&self, name: &str, inode: Inode) -> bool {
+        self.inode_of(name) == Some(inode)
+    }
+
     /// Whether this user may read what lies under a name.
     pub(crate) fn is_readable(&self, name: &str) -> bool {
         let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;

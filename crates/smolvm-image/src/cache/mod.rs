@@ -6,9 +6,9 @@
 //! <root>/.state/version            of this layout
 //! <root>/.state/locks/<key>        kernel locks, never unlinked (`lock`)
 //! <root>/.state/locks/image-<name>
-//! <root>/.state/partial/<key>.part bytes so far (`partial`), and beside them
-//! <root>/.state/partial/<key>.json what is needed to continue
-//! <root>/.state/partial/<key>      whole and verified, waiting for the rest of its image
+//! <root>/.state/partial/<key>.*.part  bytes so far (`partial`), and beside them
+//! <root>/.state/partial/<key>.*.json  what is needed to continue (`note`)
+//! <root>/.state/partial/<key>         whole and verified, waiting for the rest (`held`)
 //! ```
 //!
 //! A key is the digest of an asset that has a pin, else a hash of its URL. Who holds the lock of
@@ -17,8 +17,12 @@
 
 mod copy;
 mod dir;
+mod held;
+mod key;
+mod leavings;
 mod location;
 mod lock;
+mod note;
 mod partial;
 mod prune;
 mod publish;
@@ -29,11 +33,13 @@ mod usage;
 mod verify;
 
 pub(crate) use dir::{Dir, Inode};
+pub(crate) use held::{Held, discard_parked, parked};
+pub(crate) use key::Key;
+pub(crate) use leavings::{has_leavings, tidy};
 pub(crate) use location::resolve;
 pub(crate) use lock::{Lock, acquire, try_acquire};
-pub(crate) use partial::{
-    Held, Key, Note, Partial, boot_id, discard_parked, has_leavings, parked, tidy,
-};
+pub(crate) use note::{Note, boot_id};
+pub(crate) use partial::Partial;
 pub(crate) use prune::{prune, remove};
 pub(crate) use publish::{Publication, publish, refuse_newer_record};
 pub(crate) use record::{AssetRecord, Memory, RECORD_FILE, Recorded};

@@ -1,84 +1,21 @@
-//! Partial files: the bytes of a transfer before they are published.
-//!
-//! [`Partial`] is one that grows, [`Held`] one that is whole and verified. Both lie in one
-//! directory, under names that begin with the key of the asset, and belong to who holds the lock
-//! of that key.
+//! [`Partial`]: the bytes of a transfer on their way, in a file that one process alone writes to.
 
 use std::collections::hash_map::RandomState;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::io::{self, Read as _, Write as _};
-use std::path::Path;
-use std::time::{Duration, SystemTime};
-
-use serde::{Deserialize, Serialize};
+use std::io;
 
 use super::copy::clone_or_copy;
 use super::dir::{self, Dir, Inode};
-use super::lock;
-use super::store::{self, Store};
+use super::held::Held;
+use super::key::Key;
+use super::leavings::is_abandoned;
+use super::note::{Note, read_note, write_note};
+use super::store::Store;
 use super::verify::{self, Verified};
 use crate::cancel::CancelToken;
 use crate::digest::Digest;
 use crate::error::ImageError;
-use crate::image::Asset;
-
-/// What an asset's locks and partial files are named after: the digest where there is a pin, so
-/// that all images and addresses of the same content share one transfer, else the URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Key(String);
-
-impl Key {
-    pub(crate) fn of(asset: &Asset) -> Self {
-        match asset.digest {
-            Some(digest) => Self(format!("sha256-{digest}")),
-            None => Self(format!("url-{}", asset.url.fingerprint())),
-        }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn note_name(&self) -> String {
-        format!("{}.json", self.0)
-    }
-
-    /// The name of a link that is renamed to the final name at once.
-    pub(super) fn link_name(&self) -> String {
-        format!("{}.link", self.0)
-    }
-
-    /// The key that a name in the directory of partial files begins with.
-    pub(super) fn of_file(name: &str) -> Option<Self> {
-        let key = name.split('.').next().unwrap_or(name);
-        let hex = key.strip_prefix("sha256-").or_else(|| key.strip_prefix("url-"))?;
-        hex.parse::<Digest>().ok().map(|_| Self(key.to_owned()))
-    }
-}
-
-/// What is needed to continue a transfer, and to ask later whether it is out of date.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Note {
-    /// The digest of the URL that the bytes came from.
-    pub(crate) url_sha256: Digest,
-    /// The size of the whole, in bytes, where the server said it.
-    pub(crate) total: Option<u64>,
-    /// The validator that is strong enough for `If-Range`.
-    pub(crate) if_range: Option<String>,
-    pub(crate) etag: Option<String>,
-    pub(crate) last_modified: Option<String>,
-    /// The boot in which the bytes were written: after a power loss a file may have the right
-    /// size and the wrong content.
-    pub(crate) boot_id: String,
-}
-
-/// The identity of the running kernel's boot (`proc(5)`, `random/boot_id`).
-pub(crate) fn boot_id() -> String {
-    fs_err::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|id| id.trim().to_owned())
-        .unwrap_or_default()
-}
 
 /// A file that grows. Its owner holds the lock of the key.
 #[derive(Debug)]
@@ -282,171 +219,6 @@ impl<'a> Partial<'a> {
     }
 }
 
-/// A whole and verified file that waits to be published. As long as this is alive, nobody tidies
-/// the file away: it holds a shared lock on it.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) verified: Verified,
-    pub(crate) note: Option<Note>,
-}
-
-impl Held {
-    fn keep(verified: Verified, note: Option<Note>) -> Self {
-        // Where it is not granted, the worst is that the file is fetched again.
-        let _ = verified.file.try_lock_shared();
-        Self { verified, note }
-    }
-
-    /// Ends the wait: the file is published. Who is the last to hold it removes it from under its
-    /// key; what a failure leaves there is removed with the next leavings.
-    pub(super) fn leave(&self, store: &Store, key: &Key, cancel: &CancelToken) {
-        let file = &self.verified.file;
-        let _ = file.unlock();
-        let waits = || stands_under(&store.partial, key.as_str(), self.verified.inode);
-        if !waits() {
-            return;
-        }
-        let lock = lock::acquire(&store.locks, key.as_str(), store.modes.working, cancel, |_| {});
-        if lock.is_ok() && waits() && !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-            discard_parked(store, key);
-        }
-        let _ = file.unlock();
-    }
-
-    /// Makes a verified file of another image wait under a key, as a link to it. Gives it back
-    /// where it cannot be linked, or is another user's, who could change it later.
-    pub(super) fn link(
-        store: &Store,
-        key: &Key,
-        from: &Dir,
-        name: &str,
-        verified: Verified,
-    ) -> Result<Self, Verified> {
-        let own = rustix::fs::fstat(&verified.file)
-            .is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw());
-        discard_parked(store, key);
-        if own
-            && from.hard_link(name, &store.partial, key.as_str()).is_ok()
-            && stands_under(&store.partial, key.as_str(), verified.inode)
-        {
-            return Ok(Self::keep(verified, None));
-        }
-        discard_parked(store, key);
-        Err(verified)
-    }
-}
-
-/// The whole file that waits under a key, if there is one and it is right. The caller holds the
-/// lock of the key; `on_hash` is called with the size in bytes before it is hashed.
-pub(crate) fn parked(
-    store: &Store,
-    key: &Key,
-    pin: Option<Digest>,
-    cancel: &CancelToken,
-    on_hash: impl FnOnce(u64),
-) -> Result<Option<Held>, ImageError> {
-    let Ok(Some(file)) = store.partial.open_file(key.as_str()) else {
-        return Ok(None);
-    };
-    let _ = file.try_lock_shared();
-    let note = read_note(&store.partial, &key.note_name());
-    let Ok(verified) = verify::examine(file, on_hash, cancel)? else {
-        return Ok(None);
-    };
-    let right = match pin {
-        Some(pin) => pin == verified.digest,
-        None => note.as_ref().is_some_and(|note| note.total == Some(verified.size)),
-    };
-    let still_there = stands_under(&store.partial, key.as_str(), verified.inode);
-    if !right && still_there {
-        discard_parked(store, key);
-    }
-    Ok((right && still_there).then(|| Held::keep(verified, note)))
-}
-
-/// Where a lock that is granted may exclude nobody, what was touched later than this ago may
-/// belong to somebody at work.
-const ABANDONED: Duration = Duration::from_hours(24);
-
-/// Whether nobody can still be at work on a file, with or without a lock.
-pub(super) fn is_abandoned(dir: &Dir, name: &str) -> bool {
-    let Ok(Some(stat)) = dir.stat(name) else { return false };
-    let modified =
-        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-    SystemTime::now().duration_since(modified).is_ok_and(|age| age > ABANDONED)
-}
-
-/// Whether this very file lies under a name.
-pub(crate) fn stands_under(dir: &Dir, name: &str, inode: Inode) -> bool {
-    dir.inode_of(name) == Some(inode)
-}
-
-/// Removes the file that waits under a key. The caller holds the lock of the key.
-pub(crate) fn discard_parked(store: &Store, key: &Key) {
-    let _ = store.partial.unlink(key.as_str());
-    let _ = store.partial.unlink(&key.note_name());
-}
-
-/// Removes what transfers under a key have left, unless somebody is at work on it.
-pub(crate) fn tidy(store: &Store, key: &Key) -> Result<(), ImageError> {
-    let names = leavings(&store.partial, key)?;
-    if names.is_empty() || !store.locks_exclude {
-        return Ok(());
-    }
-    let Some(_lock) = lock::try_acquire(&store.locks, key.as_str(), store.modes.working)? else {
-        return Ok(());
-    };
-    if let Ok(Some(file)) = store.partial.open_file(key.as_str())
-        && file.try_lock().is_err()
-    {
-        return Ok(());
-    }
-    for name in leavings(&store.partial, key)? {
-        let _ = store.partial.unlink(&name);
-    }
-    Ok(())
-}
-
-/// Whether transfers under these keys have left anything. Makes nothing.
-pub(crate) fn has_leavings(
-    root: &Path,
-    mut keys: impl Iterator<Item = Key>,
-) -> Result<bool, ImageError> {
-    let partial = match store::open_root(root)?.map(|root| store::open_partial(&root)) {
-        Some(partial) => partial?,
-        None => None,
-    };
-    let Some(partial) = partial else {
-        return Ok(false);
-    };
-    let found: Vec<Key> = partial.names()?.iter().filter_map(|name| Key::of_file(name)).collect();
-    Ok(keys.any(|key| found.contains(&key)))
-}
-
-fn leavings(partial: &Dir, key: &Key) -> Result<Vec<String>, ImageError> {
-    let mut names = partial.names()?;
-    names.retain(|name| Key::of_file(name).as_ref() == Some(key));
-    Ok(names)
-}
-
-fn read_note(partial: &Dir, name: &str) -> Option<Note> {
-    let file = partial.open_file(name).ok().flatten()?;
-    let mut text = Vec::new();
-    file.take(64 << 10).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
-}
-
-fn write_note(store: &Store, name: &str, note: &Note) -> Result<(), ImageError> {
-    let temporary = format!("{name}.new");
-    let write = || -> io::Result<()> {
-        store.partial.unlink(&temporary)?;
-        let mut file = store.partial.create_new(&temporary, store.modes.working)?;
-        file.write_all(&serde_json::to_vec(note).map_err(io::Error::other)?)?;
-        store.partial.rename(&temporary, &store.partial, name)
-    };
-    write().map_err(|error| ImageError::io(&store.partial.path_of(name), "write", error))
-}
-
 fn remove_base(partial: &Dir, base: &str) {
     let _ = partial.unlink(&format!("{base}.part"));
     let _ = partial.unlink(&format!("{base}.json"));
@@ -456,11 +228,13 @@ fn remove_base(partial: &Dir, base: &str) {
 mod tests {
     use std::os::unix::fs::FileExt as _;
 
+    use super::super::held::parked;
+    use super::super::leavings::{has_leavings, tidy};
     use super::*;
     use crate::image::ImageSource;
 
     /// A store on a file system whose locks may exclude nobody.
-    fn store_with_lying_locks(dir: &Path) -> Store {
+    fn store_with_lying_locks(dir: &std::path::Path) -> Store {
         Store { locks_exclude: false, ..Store::create(dir).unwrap() }
     }
 

@@ -3,8 +3,9 @@
 use std::io;
 
 use super::dir::{self, Dir};
+use super::key::Key;
+use super::leavings::is_abandoned;
 use super::lock::{self, Lock};
-use super::partial::{Key, is_abandoned};
 use super::record::{Memory, Record, TEMPORARY_RECORD};
 use super::store::{Store, image_names};
 use super::usage::Ledger;

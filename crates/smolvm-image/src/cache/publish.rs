@@ -4,8 +4,9 @@ use std::io;
 use std::time::SystemTime;
 
 use super::dir::Dir;
+use super::held::{Held, discard_parked};
+use super::key::Key;
 use super::lock;
-use super::partial::{Held, Key, discard_parked, stands_under};
 use super::record::{AssetRecord, Memory, Record};
 use super::store::Store;
 use super::verify::Verified;
@@ -49,7 +50,7 @@ pub(crate) fn publish(
     refuse_newer_record(&dir)?;
     for (asset, publication) in assets {
         let inode = publication.verified().inode;
-        if stands_under(&dir, &asset.file_name, inode) {
+        if dir.has(&asset.file_name, inode) {
             continue;
         }
         let Publication::Waiting(held) = publication else {
@@ -101,7 +102,7 @@ fn put_in_place(
 ) -> Result<bool, ImageError> {
     let key = Key::of(asset);
     let _key_lock = lock::acquire(&store.locks, key.as_str(), store.modes.working, cancel, |_| {})?;
-    if !stands_under(&store.partial, key.as_str(), held.verified.inode) {
+    if !store.partial.has(key.as_str(), held.verified.inode) {
         return Ok(false);
     }
     let path = dir.path_of(&asset.file_name);
@@ -129,7 +130,7 @@ fn put_in_place(
         None => discard_parked(store, &key),
     }
     // Who shares the cache may have put something else under the key at the last moment.
-    Ok(stands_under(dir, &asset.file_name, held.verified.inode))
+    Ok(dir.has(&asset.file_name, held.verified.inode))
 }
 
 fn record_of(

@@ -3,7 +3,9 @@
 
 use super::copy::clone_or_copy;
 use super::dir::Dir;
-use super::partial::{Held, Key, Partial};
+use super::held::Held;
+use super::key::Key;
+use super::partial::Partial;
 use super::record::Memory;
 use super::store::{Store, image_names};
 use super::verify;
