@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smolvm_image::{
     AssetKind, Event, FetchOptions, ImageManager, ImageSource, Registry, RetryPolicy,
@@ -172,6 +172,34 @@ pub(crate) fn assert_nothing_left(cache: &Path) {
     let partial = cache.join(".state/partial");
     let left: Vec<_> = fs_err::read_dir(&partial).unwrap().map(|e| e.unwrap().path()).collect();
     assert!(left.is_empty(), "left: {left:?}");
+}
+
+/// Waits until a partial file has that many bytes.
+pub(crate) fn wait_until_written(cache: &Path, bytes: u64) {
+    wait_for_partial(cache, |_, length| length >= bytes);
+}
+
+/// Waits until an asset is whole and waits for the rest of its image: its file's name is a key,
+/// without a suffix.
+pub(crate) fn wait_until_waiting(cache: &Path, part: &Part) {
+    wait_for_partial(cache, |name, length| !name.contains('.') && length == part.len());
+}
+
+/// Waits until there is such a partial file, by its name and length.
+fn wait_for_partial(cache: &Path, expected: impl Fn(&str, u64) -> bool) {
+    let is_there = || {
+        let files = fs_err::read_dir(cache.join(".state/partial")).unwrap();
+        let mut files = files.filter_map(|file| {
+            let file = file.ok()?;
+            Some((file.file_name().into_string().ok()?, file.metadata().ok()?.len()))
+        });
+        files.any(|(name, length)| expected(&name, length))
+    };
+    let end = Instant::now() + Duration::from_mins(1);
+    while !is_there() {
+        assert!(Instant::now() < end, "the file that is waited for does not come");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Collects the events of a fetch.

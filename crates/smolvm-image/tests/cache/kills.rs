@@ -4,9 +4,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use smolvm_testkit::{Fault, Gate};
 
-use super::bench::{Bench, Pins, Published, assert_nothing_left};
+use super::bench::{
+    Bench, Pins, Published, assert_nothing_left, wait_until_waiting, wait_until_written,
+};
 use super::other_process::{Order, OtherProcess};
-use super::sharing::wait_until_written;
 use super::tree;
 
 /// Names the seed to run again with.
@@ -113,6 +114,7 @@ fn the_next_run_continues() {
         let order = Order::ensure(&bench, &image.source(pins));
         let process = order.start();
         gate.wait_for_arrivals(1);
+        wait_until_waiting(&bench.cache(), &image.kernel);
         wait_until_written(&bench.cache(), 2_000_000);
         process.kill();
         assert_absent_or_whole(&bench, &image);

@@ -5,7 +5,9 @@ use std::path::Path;
 use smolvm_image::{FetchOptions, ImageError, Leaving};
 use smolvm_testkit::{Fault, Gate, SmallDisk};
 
-use super::bench::{Bench, Pins, Published, assert_nothing_left, manager_of};
+use super::bench::{
+    Bench, Pins, Published, assert_nothing_left, manager_of, wait_until_waiting, wait_until_written,
+};
 use super::other_process::Order;
 use super::tree;
 
@@ -108,7 +110,7 @@ fn leave_a_partial_file(bench: &Bench, cache: &Path) {
         .route(&image.kernel.path, image.kernel.route().fault(Fault::HoldAt(0, gate.clone())));
     let process = Order::new(bench, cache, &image.source(Pins::With)).start();
     gate.wait_for_arrivals(2);
-    super::sharing::wait_until_written(cache, 1 << 20);
+    wait_until_written(cache, 1 << 20);
     process.kill();
 }
 
@@ -121,15 +123,10 @@ fn a_running_transfer_is_not_pruned() {
     let gate = Gate::new();
     let hold = Fault::HoldAt(2 << 20, gate.clone());
     bench.server.route(&image.rootfs.path, image.rootfs.route().fault(hold));
-    let mut process = Order::ensure(&bench, &image.source(Pins::With)).start();
+    let process = Order::ensure(&bench, &image.source(Pins::With)).start();
     gate.wait_for_arrivals(1);
-    super::sharing::wait_until_written(&bench.cache(), 1 << 20);
-    // The kernel waits, whole, for the root file system.
-    let waiting = format!(".state/partial/sha256-{}", image.kernel.digest());
-    while !bench.cache().join(&waiting).exists() {
-        assert!(!process.has_ended());
-        std::thread::yield_now();
-    }
+    wait_until_waiting(&bench.cache(), &image.kernel);
+    wait_until_written(&bench.cache(), 1 << 20);
     let files = || tree::list(&bench.cache().join(".state/partial"));
     let before = files().into_keys().collect::<Vec<_>>();
     let pruned = manager_of(&bench.cache(), []).prune(false).unwrap();

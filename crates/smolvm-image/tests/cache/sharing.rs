@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use smolvm_testkit::{Fault, Gate};
 
-use super::bench::{Bench, Part, Pins, Published, assert_nothing_left};
+use super::bench::{Bench, Part, Pins, Published, assert_nothing_left, wait_until_written};
 use super::log_capture;
 use super::other_process::{Call, Order, OtherProcess, Said, can_become_others};
 use super::tree;
@@ -133,17 +133,6 @@ fn a_member_continues_what_another_began() {
     let second = &bench.server.requests_for(&part.path)[1];
     assert_eq!(second.status, 206, "nothing was continued");
     assert_nothing_left(&bench.cache());
-}
-
-/// Waits until a partial file has that many bytes.
-pub(crate) fn wait_until_written(cache: &Path, bytes: u64) {
-    let large = || {
-        let files = fs_err::read_dir(cache.join(".state/partial")).unwrap();
-        files.filter_map(|file| file.ok()?.metadata().ok()).any(|file| file.len() >= bytes)
-    };
-    while !large() {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
 }
 
 /// Behaviour 34: whatever a member plants, under a final name with a record to match, as a whole
