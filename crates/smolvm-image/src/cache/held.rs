@@ -20,6 +20,13 @@ pub(crate) struct Held {
     pub(crate) note: Option<Note>,
 }
 
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Not by closing it alone, as with a `Lock`.
+        let _ = self.verified.file.unlock();
+    }
+}
+
 impl Held {
     pub(super) fn keep(verified: Verified, note: Option<Note>) -> Self {
         // Where it is not granted, the worst is that the file is fetched again.

@@ -19,7 +19,7 @@ pub(crate) fn tidy(store: &Store, key: &Key) -> Result<(), ImageError> {
         return Ok(());
     };
     if let Ok(Some(file)) = store.partial.open_file(key.as_str())
-        && file.try_lock().is_err()
+        && lock::is_in_use(&file)
     {
         return Ok(());
     }

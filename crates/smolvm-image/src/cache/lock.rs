@@ -13,7 +13,15 @@ use crate::error::ImageError;
 /// A held lock; dropping it lets the next one in.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // To close it would not do: a child that another thread has just forked has the file
+        // open, too, until it runs its program, and one that only forks has it for good.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Waits for a lock. `on_wait` is called once, with the process that holds it where that is
@@ -36,7 +44,7 @@ pub(crate) fn acquire(
         }
         if try_lock(locks, key, &file)? {
             note_holder(&mut file);
-            return Ok(Lock { _file: file });
+            return Ok(Lock { file });
         }
         // Who has taken it a moment ago has not noted yet who it is.
         let holder = read_holder(&mut file);
@@ -55,7 +63,7 @@ pub(crate) fn try_acquire(locks: &Dir, key: &str, mode: Mode) -> Result<Option<L
     let mut file = open(locks, key, mode)?;
     if try_lock(locks, key, &file)? {
         note_holder(&mut file);
-        return Ok(Some(Lock { _file: file }));
+        return Ok(Some(Lock { file }));
     }
     Ok(None)
 }
@@ -64,9 +72,20 @@ pub(crate) fn try_acquire(locks: &Dir, key: &str, mode: Mode) -> Result<Option<L
 pub(crate) fn is_free(locks: &Dir, key: &str) -> Result<bool, ImageError> {
     let opened = locks.open_file(key);
     match opened.map_err(|error| ImageError::io(&locks.path_of(key), "open the lock", error))? {
-        Some(file) => try_lock(locks, key, &file),
+        Some(file) => {
+            let is_free = try_lock(locks, key, &file);
+            let _ = file.unlock();
+            is_free
+        }
         None => Ok(true),
     }
+}
+
+/// Whether somebody else has a lock on a file, a shared one included.
+pub(super) fn is_in_use(file: &File) -> bool {
+    let in_use = file.try_lock().is_err();
+    let _ = file.unlock();
+    in_use
 }
 
 fn open(locks: &Dir, key: &str, mode: Mode) -> Result<File, ImageError> {
@@ -136,6 +155,17 @@ mod tests {
             waiting.join().unwrap().unwrap();
         });
         assert_eq!(holder.into_inner().unwrap(), Some(std::process::id()));
+    }
+
+    /// Behaviour 31: a child of the holder that has inherited the open file does not keep the lock.
+    #[test]
+    fn a_lock_ends_with_its_holder_and_not_with_copies_of_its_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let locks = Dir::open_root(temp.path()).unwrap();
+        let held = try_acquire(&locks, "k", MODE).unwrap().unwrap();
+        let _inherited = held.file.try_clone().unwrap();
+        drop(held);
+        assert!(try_acquire(&locks, "k", MODE).unwrap().is_some());
     }
 
     /// Behaviour 30: a waiting one can be cancelled.

@@ -85,7 +85,7 @@ impl Prune<'_> {
         let Some(_lock) = self.lock(key.as_str())? else { return Ok(()) };
         // A whole file that waits for the rest of its image is locked by who waits; so is its note.
         if let Ok(Some(waiting)) = partial.open_file(key.as_str())
-            && waiting.try_lock().is_err()
+            && lock::is_in_use(&waiting)
         {
             return Ok(());
         }
