@@ -342,6 +342,12 @@ fn temporary_name(name: &str) -> String {
     format!(".{name}.{unique:016x}")
 }
 
+/// Whether a name was made by [`temporary_name`].
+pub(super) fn is_temporary_name(name: &str) -> bool {
+    let unique = name.rsplit('.').next().unwrap_or_default();
+    name.starts_with('.') && unique.len() == 16 && u64::from_str_radix(unique, 16).is_ok()
+}
+
 pub(crate) fn is_regular(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }

@@ -50,6 +50,14 @@ pub(crate) fn prune(
     for name in store.partial.names()? {
         prune.partial_file(&name)?;
     }
+    for dir in [&store.root, &store.locks] {
+        for name in dir.names()? {
+            // Between making it and giving it its name is a moment: it has no lock, only an age.
+            if dir::is_temporary_name(&name) && is_abandoned(dir, &name) {
+                prune.entry(dir, &name, Leaving::Temporary)?;
+            }
+        }
+    }
     for name in image_names(&store.root)? {
         if !is_registered(&name) {
             prune.image(&name)?;
@@ -80,7 +88,7 @@ impl Prune<'_> {
             return Ok(());
         }
         let Some(key) = Key::of_file(name) else {
-            return self.file(partial, name, Leaving::Temporary);
+            return self.entry(partial, name, Leaving::Temporary);
         };
         let Some(_lock) = self.lock(key.as_str())? else { return Ok(()) };
         // A whole file that waits for the rest of its image is locked by who waits; so is its note.
@@ -90,7 +98,7 @@ impl Prune<'_> {
             return Ok(());
         }
         let bytes = name == key.as_str() || name.strip_suffix(".part").is_some();
-        self.file(partial, name, if bytes { Leaving::Partial } else { Leaving::Temporary })
+        self.entry(partial, name, if bytes { Leaving::Partial } else { Leaving::Temporary })
     }
 
     /// Only what a record shows to be an image of ours: other directories are somebody else's, or
@@ -104,12 +112,7 @@ impl Prune<'_> {
             return Ok(());
         }
         let Some(_lock) = self.lock(&format!("image-{name}"))? else { return Ok(()) };
-        let freed_bytes = self.ledger.free_tree(&store.root, name)?;
-        if !self.dry_run {
-            store.root.remove_tree(name)?;
-        }
-        self.add(&store.root, name, Leaving::UnregisteredImage, freed_bytes);
-        Ok(())
+        self.entry(&store.root, name, Leaving::UnregisteredImage)
     }
 
     fn temporary_record(&mut self, name: &ImageName, dir: &Dir) -> Result<(), ImageError> {
@@ -117,7 +120,7 @@ impl Prune<'_> {
             return Ok(());
         }
         match self.lock(&format!("image-{name}"))? {
-            Some(_lock) => self.file(dir, TEMPORARY_RECORD, Leaving::Temporary),
+            Some(_lock) => self.entry(dir, TEMPORARY_RECORD, Leaving::Temporary),
             None => Ok(()),
         }
     }
@@ -132,12 +135,25 @@ impl Prune<'_> {
         Ok(lock.map(|lock| Turn { _lock: Some(lock) }))
     }
 
-    fn file(&mut self, dir: &Dir, name: &str, what: Leaving) -> Result<(), ImageError> {
-        let freed_bytes = self.ledger.free(dir, name);
-        if !self.dry_run {
-            dir.unlink(name)
-                .map_err(|error| ImageError::io(&dir.path_of(name), "remove", error))?;
-        }
+    /// A file, or whatever else lies in its place: a planted directory goes as well.
+    fn entry(&mut self, dir: &Dir, name: &str, what: Leaving) -> Result<(), ImageError> {
+        let failed = |action, error| ImageError::io(&dir.path_of(name), action, error);
+        let stat = dir.stat(name).map_err(|error: io::Error| failed("look at", error))?;
+        // Who was at work on it may have removed it by now.
+        let Some(stat) = stat else { return Ok(()) };
+        let freed_bytes = if dir::is_directory(&stat) {
+            let bytes = self.ledger.free_tree(dir, name)?;
+            if !self.dry_run {
+                dir.remove_tree(name)?;
+            }
+            bytes
+        } else {
+            let bytes = self.ledger.free(dir, name);
+            if !self.dry_run {
+                dir.unlink(name).map_err(|error| failed("remove", error))?;
+            }
+            bytes
+        };
         self.add(dir, name, what, freed_bytes);
         Ok(())
     }

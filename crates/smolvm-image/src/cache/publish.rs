@@ -13,6 +13,7 @@ use super::verify::Verified;
 use crate::cancel::CancelToken;
 use crate::error::ImageError;
 use crate::image::{Asset, ImageSource};
+use crate::name::FileName;
 
 /// An asset of an image, and the verified file that it is to be.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ pub(crate) fn publish(
             .write(&dir, store.modes.published, sync)
             .map_err(|error| ImageError::io(&path, "write", error))?;
     }
+    remove_files_of(earlier.record(), &record, &dir);
     if sync {
         store.root.sync().map_err(|error| ImageError::io(store.root.path(), "sync", error))?;
     }
@@ -77,6 +79,20 @@ pub(crate) fn publish(
         }
     }
     Ok(true)
+}
+
+/// Removes what an earlier definition called by other names. What fails goes with the image.
+fn remove_files_of(earlier: Option<&Record>, record: &Record, dir: &Dir) {
+    let files = |record: &Record| -> Vec<String> {
+        record.assets.values().map(|asset| asset.file.clone()).collect()
+    };
+    let current = files(record);
+    for file in earlier.map(files).unwrap_or_default() {
+        // The record may be forged: only a plain name is one of ours.
+        if !current.contains(&file) && file.parse::<FileName>().is_ok() {
+            let _ = dir.unlink(&file);
+        }
+    }
 }
 
 /// Refuses to change an image whose record a later version of this program has written.

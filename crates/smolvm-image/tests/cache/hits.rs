@@ -6,6 +6,7 @@ use smolvm_image::{ErrorKind, Event, ImageError, ImageManager, Registry};
 use smolvm_testkit::SmallDisk;
 
 use super::bench::{Bench, Heard, Pins, Published, assert_nothing_left, manager_of};
+use super::log_capture;
 use super::other_process::{Call, Order, Said, can_become_others};
 use super::tree;
 
@@ -171,4 +172,21 @@ fn offline_takes_what_another_image_has() {
     twin.assert_in(&bench.cache());
     assert_eq!(bench.server.requests().len(), asked);
     assert_nothing_left(&bench.cache());
+}
+
+/// Behaviour 3: that nothing is checked is said once, and not at all where there are pins.
+#[test]
+fn a_missing_pin_is_warned_of_once() {
+    log_capture::listen();
+    for (name, pins, warnings) in [("unpinned", Pins::Without, 1), ("pinned", Pins::With, 0)] {
+        let bench = Bench::new();
+        let image = bench.publish(name, 1);
+        for _ in 0..2 {
+            bench.manager([image.source(pins)]).ensure_image(name).unwrap();
+            tree::remove_any(&bench.cache().join(name));
+        }
+        let said = log_capture::lines_with(&format!("'{name}' has no SHA-256 digest"));
+        assert_eq!(said.len(), warnings, "{said:?}");
+        assert!(said.iter().all(|line| line.starts_with("WARN") && line.contains("image pin")));
+    }
 }

@@ -122,3 +122,24 @@ fn all_fields_of_a_definition() {
         assert!(!manager.is_cached("hello"), "an initrd is part of the image");
     }
 }
+
+/// An asset that gets another file name is linked to it, not fetched, and the old name goes.
+#[test]
+fn a_renamed_file_is_not_fetched_again() {
+    let bench = Bench::new();
+    let image = bench.publish("hello", 1);
+    bench.manager([image.source(Pins::With)]).ensure_image("hello").unwrap();
+    let asked = bench.server.requests().len();
+    let renamed = ImageSource::builder("hello")
+        .kernel(&image.kernel.url, Some(&image.kernel.digest()))
+        .rootfs(&image.rootfs.url, Some(&image.rootfs.digest()))
+        .file_name(AssetKind::Rootfs, "disk.raw")
+        .build()
+        .unwrap();
+    let manager = bench.manager([renamed]);
+    let local = manager.ensure_image("hello").unwrap();
+    assert_eq!(fs_err::read(local.rootfs_path).unwrap(), *image.rootfs.bytes);
+    assert!(!bench.file("hello", "rootfs.ext4").exists(), "the old name is still there");
+    assert_eq!(bench.server.requests().len(), asked);
+    assert_nothing_left(&bench.cache());
+}

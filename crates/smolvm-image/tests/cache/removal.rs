@@ -69,6 +69,8 @@ fn prune_agrees_with_its_dry_run_and_the_disk() {
     }
     leave_a_partial_file(&bench, &cache);
     fs_err::write(cache.join(".state/partial/of-nobody"), vec![1; 10_000]).unwrap();
+    fs_err::create_dir(cache.join(".state/partial/planted")).unwrap();
+    fs_err::write(cache.join(".state/partial/planted/file"), vec![1; 10_000]).unwrap();
     // Not an image of ours: nothing shows that it may go.
     fs_err::create_dir(cache.join("somebody-elses")).unwrap();
     fs_err::write(cache.join("somebody-elses/file"), b"x").unwrap();
