@@ -49,9 +49,14 @@ impl AssetUrl {
         (self.0.scheme() == "file").then(|| self.0.to_file_path().ok()).flatten()
     }
 
-    /// What the cache remembers a URL by: its digest, since the URL itself may hold secrets.
+    /// What the cache remembers a URL by: its digest, since the URL itself may hold secrets. User
+    /// and password are not in it, not even as a digest that guesses could be held against.
     pub(crate) fn fingerprint(&self) -> Digest {
-        Digest::of(self.0.as_str().as_bytes())
+        let mut url = self.0.clone();
+        // Both fail only for URLs that cannot have a user name in the first place.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        Digest::of(url.as_str().as_bytes())
     }
 }
 

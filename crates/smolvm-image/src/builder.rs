@@ -10,6 +10,9 @@ use crate::manager::ImageManager;
 use crate::registry::Registry;
 use crate::transfer::RetryPolicy;
 
+/// Longer is never, and a clock cannot count to any number of seconds.
+const LONGEST_STALL: Duration = Duration::from_hours(24 * 365);
+
 /// Collects the settings of an [`ImageManager`].
 ///
 /// ```
@@ -81,9 +84,10 @@ impl ImageManagerBuilder {
         self
     }
 
-    /// How long a connection may bring nothing, 30 s by default. No limit on the whole.
+    /// How long a connection may bring nothing, 30 s by default, a year at most. No limit on the
+    /// whole.
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
-        self.stall_timeout = Some(timeout);
+        self.stall_timeout = Some(timeout.min(LONGEST_STALL));
         self
     }
 

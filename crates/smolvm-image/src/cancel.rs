@@ -51,12 +51,12 @@ impl CancelToken {
 
     /// Sleeps for `duration`, or until cancelled; says whether it slept to the end.
     pub(crate) fn sleep(&self, duration: Duration) -> bool {
-        let end = Instant::now() + duration;
+        let start = Instant::now();
         loop {
             if self.is_cancelled() {
                 return false;
             }
-            let left = end.saturating_duration_since(Instant::now());
+            let left = duration.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return true;
             }

@@ -104,6 +104,7 @@ impl Fetch<'_> {
         unless: Option<&Validators>,
     ) -> Result<Option<Held>, ImageError> {
         let mut no_cache = false;
+        let mut received_before = 0;
         loop {
             let mut partial = Partial::claim(self.store, key, self.cancel)?;
             let transfer = Transfer {
@@ -134,11 +135,12 @@ impl Fetch<'_> {
                 // The bytes of an earlier run may be damaged, a cache on the way out of date.
                 log::info!("{error}");
                 no_cache = true;
+                received_before += received;
                 continue;
             }
             let size = partial.length();
             let held = partial.park(digest, self.manager.sync || asset.digest.is_none())?;
-            self.emit(asset, &Event::Fetched { size, received });
+            self.emit(asset, &Event::Fetched { size, received: received_before + received });
             return Ok(Some(held));
         }
     }

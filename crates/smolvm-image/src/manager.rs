@@ -173,10 +173,13 @@ impl ImageManager {
     /// `dry_run` only says what would go. What another process is at work on stays.
     ///
     /// # Errors
-    /// A cache that cannot be read, or not be written to.
-    pub fn prune(&self, dry_run: bool) -> Result<Pruned, ImageError> {
+    /// A cache that cannot be read, or not be written to, or [`ImageError::Cancelled`].
+    pub fn prune(&self, dry_run: bool, options: &FetchOptions) -> Result<Pruned, ImageError> {
         match Store::open(&self.cache_dir)? {
-            Some(store) => cache::prune(&store, |name| self.registry.get(name).is_some(), dry_run),
+            Some(store) => {
+                let is_registered = |name: &str| self.registry.get(name).is_some();
+                cache::prune(&store, is_registered, dry_run, &options.cancel)
+            }
             None => Ok(Pruned::default()),
         }
     }

@@ -123,7 +123,7 @@ impl ImageManager {
 
     /// Awaits [`crate::ImageManager::prune`].
     pub async fn prune(&self, dry_run: bool) -> Result<Pruned, ImageError> {
-        self.run(move |manager, _| manager.prune(dry_run)).await
+        self.run(move |manager, cancel| manager.prune(dry_run, &until(cancel))).await
     }
 
     /// Awaits [`crate::ImageManager::cached_names`].

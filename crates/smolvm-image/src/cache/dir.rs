@@ -317,8 +317,11 @@ impl Dir {
             0x7371_7368,
             0xe0f5_e1e2,
         ];
-        // The numbers have 32 bits whatever the width of the field.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the numbers have 32 bits whatever the width of the field"
+        )]
         rustix::fs::fstatfs(&self.fd).is_ok_and(|stat| LOCAL.contains(&(stat.f_type as u32)))
     }
 

@@ -45,8 +45,10 @@ pub(crate) fn prune(
     store: &Store,
     is_registered: impl Fn(&str) -> bool,
     dry_run: bool,
+    cancel: &CancelToken,
 ) -> Result<Pruned, ImageError> {
-    let mut prune = Prune { store, dry_run, ledger: Ledger::default(), pruned: Pruned::default() };
+    let (ledger, pruned) = (Ledger::default(), Pruned::default());
+    let mut prune = Prune { store, dry_run, cancel, ledger, pruned };
     for name in store.partial.names()? {
         prune.partial_file(&name)?;
     }
@@ -71,6 +73,7 @@ pub(crate) fn prune(
 struct Prune<'a> {
     store: &'a Store,
     dry_run: bool,
+    cancel: &'a CancelToken,
     ledger: Ledger,
     pruned: Pruned,
 }
@@ -137,6 +140,9 @@ impl Prune<'_> {
 
     /// A file, or whatever else lies in its place: a planted directory goes as well.
     fn entry(&mut self, dir: &Dir, name: &str, what: Leaving) -> Result<(), ImageError> {
+        if self.cancel.is_cancelled() {
+            return Err(ImageError::Cancelled);
+        }
         let failed = |action, error| ImageError::io(&dir.path_of(name), action, error);
         let stat = dir.stat(name).map_err(|error: io::Error| failed("look at", error))?;
         // Who was at work on it may have removed it by now.

@@ -54,8 +54,9 @@ impl Credentials {
         Self { tokens, netrc_file, netrc: OnceLock::new() }
     }
 
-    /// The value of `Authorization` for a request of `url`, if there is one.
-    pub(super) fn authorization(&self, url: &Url) -> Option<String> {
+    /// The value of `Authorization` for a request of `url`, if there is one. A server that was not
+    /// `chosen` by the user, but redirected to, gets only what is kept under its own name.
+    pub(super) fn authorization(&self, url: &Url, chosen: bool) -> Option<String> {
         if let Some(basic) = userinfo_as_basic(url) {
             return Some(basic);
         }
@@ -66,7 +67,8 @@ impl Credentials {
         let netrc = self
             .netrc
             .get_or_init(|| self.netrc_file.as_deref().map_or_else(Netrc::default, read_netrc));
-        netrc.find(host).map(|(login, password)| basic(login.as_bytes(), password.as_bytes()))
+        let entry = if chosen { netrc.find(host) } else { netrc.find_machine(host) };
+        entry.map(|(login, password)| basic(login.as_bytes(), password.as_bytes()))
     }
 }
 
@@ -175,7 +177,7 @@ mod tests {
             ("http://sub.net.example/", None),
             ("http://nonsense/", None),
         ] {
-            let found = credentials.authorization(&url.parse().unwrap());
+            let found = credentials.authorization(&url.parse().unwrap(), true);
             assert_eq!(found.as_deref(), value, "{url}");
         }
         let shown = format!("{credentials:?}");
@@ -193,12 +195,28 @@ mod tests {
             )
         };
         let url = "http://h/".parse().unwrap();
-        assert_eq!(named().authorization(&url), None);
+        assert_eq!(named().authorization(&url, true), None);
         fs_err::create_dir(&file).unwrap();
-        assert_eq!(named().authorization(&url), None);
+        assert_eq!(named().authorization(&url, true), None);
         fs_err::remove_dir(&file).unwrap();
         fs_err::write(&file, "default login a password b").unwrap();
-        assert_eq!(named().authorization(&url).unwrap(), "Basic YTpi");
+        assert_eq!(named().authorization(&url, true).unwrap(), "Basic YTpi");
+    }
+
+    /// Behaviour 17: a server that was only redirected to gets what is kept under its name, and
+    /// not what is kept for all.
+    #[test]
+    fn a_default_is_not_for_servers_that_were_redirected_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("netrc");
+        fs_err::write(&file, "machine known login a password b\ndefault login c password d")
+            .unwrap();
+        let vars = |name: &str| (name == "NETRC").then(|| file.to_str().unwrap().to_owned());
+        let credentials = Credentials::from_vars(vars, None);
+        let (known, other) = ("http://known/".parse().unwrap(), "http://other/".parse().unwrap());
+        assert_eq!(credentials.authorization(&known, false).as_deref(), Some("Basic YTpi"));
+        assert_eq!(credentials.authorization(&other, false), None);
+        assert_eq!(credentials.authorization(&other, true).as_deref(), Some("Basic Yzpk"));
     }
 
     proptest! {

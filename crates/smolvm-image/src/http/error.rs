@@ -76,6 +76,11 @@ impl HttpError {
         }
     }
 
+    /// Whether it has to do with this machine and not with the network.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self, Self::Tls(error) if error.is_local())
+    }
+
     /// What an error of the connection means for the request of `url`.
     pub(super) fn from_io(url: &Url, error: io::Error) -> Self {
         let shown = Redacted(url).to_string();

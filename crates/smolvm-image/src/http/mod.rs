@@ -139,7 +139,7 @@ impl Client {
                 .filter(|(name, _)| is_first_server || !is_private(name))
                 .cloned()
                 .collect();
-            let response = self.get_once(&target, &headers, cancel)?;
+            let response = self.get_once(&target, &headers, is_first_server, cancel)?;
             match next_url(&target, response.status, &response.headers)? {
                 None => return Ok(response),
                 Some(next) => target = next,
@@ -152,6 +152,7 @@ impl Client {
         &self,
         url: &Url,
         headers: &[(&str, String)],
+        chosen: bool,
         cancel: &CancelToken,
     ) -> Result<Response, HttpError> {
         if !matches!(url.scheme(), "http" | "https") {
@@ -166,7 +167,8 @@ impl Client {
         let mut stream = self.connector.connect(url, proxy, cancel)?;
         // Behind the tunnel that an https URL has, the server does not know of the proxy.
         let forwarder = proxy.filter(|_| url.scheme() == "http");
-        let request = request::get(url, headers, self.credentials.authorization(url), forwarder)?;
+        let request =
+            request::get(url, headers, self.credentials.authorization(url, chosen), forwarder)?;
         let head = exchange(&mut stream, &request, url)?;
         log::debug!("{} answers {}", Redacted(url), head.status);
         if let (407, Some(proxy)) = (head.status, forwarder) {

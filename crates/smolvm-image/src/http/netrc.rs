@@ -51,12 +51,18 @@ impl Netrc {
         Self(entries)
     }
 
-    /// Login and password for a host: those of the first entry that fits.
+    /// Login and password for a host: those of the first entry that fits, or of `default`.
     pub(super) fn find(&self, host: &str) -> Option<(&str, &str)> {
-        let fits = |entry: &&Entry| {
-            entry.machine.as_deref().is_none_or(|machine| machine.eq_ignore_ascii_case(host))
-        };
-        let entry = self.0.iter().find(fits)?;
+        self.first(|machine| machine.is_none_or(|machine| machine.eq_ignore_ascii_case(host)))
+    }
+
+    /// Login and password of the first entry that names the host.
+    pub(super) fn find_machine(&self, host: &str) -> Option<(&str, &str)> {
+        self.first(|machine| machine.is_some_and(|machine| machine.eq_ignore_ascii_case(host)))
+    }
+
+    fn first(&self, fits: impl Fn(Option<&str>) -> bool) -> Option<(&str, &str)> {
+        let entry = self.0.iter().find(|entry| fits(entry.machine.as_deref()))?;
         let is_empty = entry.login.is_empty() && entry.password.is_empty();
         (!is_empty).then_some((&entry.login, &entry.password))
     }

@@ -47,6 +47,20 @@ pub(crate) enum TlsError {
     Handshake { host: String, source: rustls::Error },
 }
 
+impl TlsError {
+    /// Whether the fault is in a file of this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::ReadCaFile { .. }
+            | Self::CaFile { .. }
+            | Self::EmptyCaFile { .. }
+            | Self::BadCa { .. }
+            | Self::NoRoots { .. } => true,
+            Self::Certificate { .. } | Self::Handshake { .. } => false,
+        }
+    }
+}
+
 impl Tls {
     /// Trusts the system's certificates and those in a PEM file; reads neither yet.
     pub(super) fn new(extra_ca_file: Option<PathBuf>) -> Self {

@@ -98,7 +98,7 @@ impl Registry {
             }
         }
         let from_environment = std::env::var_os("SMOLVM_REGISTRY")
-            .filter(|value| !value.is_empty())
+            .filter(|value| !value.to_string_lossy().trim().is_empty())
             .map(PathBuf::from);
         for path in from_environment.iter().chain(files) {
             registry.merge(Self::load(path)?);

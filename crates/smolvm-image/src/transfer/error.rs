@@ -20,6 +20,14 @@ pub enum TransferError {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// No connection for a reason on this machine, such as a file of certificates.
+    #[error("{message}")]
+    Local {
+        /// What is wrong.
+        message: String,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The server refuses, with this HTTP status (RFC 9110 section 15).
     #[error("the server answers {}", status_text(*.0))]
     Status(u16),
@@ -93,12 +101,18 @@ impl TransferError {
             Some(rest) => rest.to_owned(),
             None => message,
         };
+        if error.is_local() {
+            return Self::Local { message, source: Box::new(error) };
+        }
         Self::Connection { message, source: Box::new(error) }
     }
 
     /// Whether it has to do with this machine and not with the network.
     pub(crate) fn is_local(&self) -> bool {
-        matches!(self, Self::File { .. } | Self::Changed { .. } | Self::TooLarge { .. })
+        matches!(
+            self,
+            Self::Local { .. } | Self::File { .. } | Self::Changed { .. } | Self::TooLarge { .. }
+        )
     }
 }
 

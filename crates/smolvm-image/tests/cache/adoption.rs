@@ -1,6 +1,6 @@
 //! Files that somebody put into the cache by hand, or that another version of the program left.
 
-use smolvm_image::{ErrorKind, ImageError};
+use smolvm_image::{ErrorKind, FetchOptions, ImageError};
 
 use super::bench::{Bench, Heard, Pins};
 use super::tree::{self, flip_bit, inode, remove_any};
@@ -138,8 +138,8 @@ fn a_newer_cache_is_left_alone() {
             manager.ensure_image("absent").unwrap_err(),
             manager.ensure_image("hurt").unwrap_err(),
             manager.remove("hello", &options).unwrap_err(),
-            manager.prune(false).unwrap_err(),
-            manager.prune(true).unwrap_err(),
+            manager.prune(false, &FetchOptions::new()).unwrap_err(),
+            manager.prune(true, &FetchOptions::new()).unwrap_err(),
         ] {
             assert!(
                 matches!(&error, ImageError::NewerLayout { found, known: 1, .. } if found == "2"),

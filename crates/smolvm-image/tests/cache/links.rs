@@ -56,7 +56,7 @@ fn a_link_for_an_image() {
     scene.assert_link_refused(&manager.verify("hello", &FetchOptions::new()).unwrap_err(), &path);
     scene.assert_link_refused(&manager.inspect("hello").unwrap_err(), &path);
     assert!(manager.cached_names().unwrap().is_empty());
-    manager.prune(false).unwrap();
+    manager.prune(false, &FetchOptions::new()).unwrap();
     scene.canary.assert_untouched();
 }
 
@@ -147,7 +147,10 @@ fn links_for_the_state() {
         scene.manager.ensure_image("hello").unwrap();
         remove_any(&scene.bench.file("hello", "vmlinux.bin"));
         scene.assert_link_refused(&scene.manager.ensure_image("hello").unwrap_err(), &path);
-        scene.assert_link_refused(&scene.manager.prune(false).unwrap_err(), &path);
+        scene.assert_link_refused(
+            &scene.manager.prune(false, &FetchOptions::new()).unwrap_err(),
+            &path,
+        );
         scene.assert_link_refused(
             &scene.manager.remove("hello", &FetchOptions::new()).unwrap_err(),
             &path,
@@ -207,10 +210,10 @@ fn prune_takes_links_and_not_their_targets() {
     scene.canary.plant_file_link(&scene.state("partial").join(key + ".0.part"));
 
     let nobody = manager_of(&scene.bench.cache(), []);
-    let listed = nobody.prune(true).unwrap();
+    let listed = nobody.prune(true, &FetchOptions::new()).unwrap();
     scene.canary.assert_untouched();
     assert!(directory.exists());
-    assert_eq!(nobody.prune(false).unwrap(), listed);
+    assert_eq!(nobody.prune(false, &FetchOptions::new()).unwrap(), listed);
     assert!(!directory.exists());
     assert_nothing_left(&scene.bench.cache());
     scene.canary.assert_untouched();

@@ -236,7 +236,7 @@ fn obey() {
         }
         Call::IsCached => Ok(Said::Cached(manager.is_cached(&order.image))),
         Call::Remove => manager.remove(&order.image, &options).map(|_| Said::Done),
-        Call::Prune => manager.prune(false).map(|_| Said::Done),
+        Call::Prune => manager.prune(false, &FetchOptions::new()).map(|_| Said::Done),
     };
     say(&done.unwrap_or_else(|error| Said::Failed {
         kind: format!("{:?}", error.kind()),

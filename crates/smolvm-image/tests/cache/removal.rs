@@ -77,14 +77,18 @@ fn prune_agrees_with_its_dry_run_and_the_disk() {
 
     let manager = manager_of(&cache, [kept.source(Pins::With)]);
     let (before, used) = (tree::list(&cache), used_bytes(disk.path()));
-    let listed = manager.prune(true).unwrap();
+    let listed = manager.prune(true, &FetchOptions::new()).unwrap();
     assert_eq!(used_bytes(disk.path()), used);
     assert_eq!(tree::list(&cache), before, "the dry run has changed something");
     disk.remount_read_only();
-    assert_eq!(manager.prune(true).unwrap(), listed, "a cache that cannot be written to");
+    assert_eq!(
+        manager.prune(true, &FetchOptions::new()).unwrap(),
+        listed,
+        "a cache that cannot be written to"
+    );
     disk.remount_read_write();
 
-    let pruned = manager.prune(false).unwrap();
+    let pruned = manager.prune(false, &FetchOptions::new()).unwrap();
     assert_eq!(pruned, listed);
     assert_eq!(pruned.freed_bytes, used - used_bytes(disk.path()));
     assert_eq!(pruned.freed_bytes, pruned.items.iter().map(|item| item.freed_bytes).sum::<u64>());
@@ -97,7 +101,7 @@ fn prune_agrees_with_its_dry_run_and_the_disk() {
     assert_nothing_left(&cache);
     kept.assert_in(&cache);
     assert!(cache.join("somebody-elses/file").exists());
-    assert_eq!(manager.prune(false).unwrap().items, []);
+    assert_eq!(manager.prune(false, &FetchOptions::new()).unwrap().items, []);
 }
 
 /// Kills a process after the first MiB of a transfer.
@@ -131,7 +135,7 @@ fn a_running_transfer_is_not_pruned() {
     wait_until_written(&bench.cache(), 1 << 20);
     let files = || tree::list(&bench.cache().join(".state/partial"));
     let before = files().into_keys().collect::<Vec<_>>();
-    let pruned = manager_of(&bench.cache(), []).prune(false).unwrap();
+    let pruned = manager_of(&bench.cache(), []).prune(false, &FetchOptions::new()).unwrap();
     assert_eq!(pruned.items, []);
     assert_eq!(files().into_keys().collect::<Vec<_>>(), before);
     gate.open();
@@ -165,7 +169,7 @@ fn remove_and_prune_against_ensure() {
             .collect();
         while fetches.iter().any(|fetch| !fetch.is_finished()) {
             let _ = manager.remove("hello", &FetchOptions::new()).unwrap();
-            nobody.prune(false).unwrap();
+            nobody.prune(false, &FetchOptions::new()).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
     });
