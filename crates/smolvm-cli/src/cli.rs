@@ -7,7 +7,6 @@ mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -128,13 +127,13 @@ pub(crate) struct GlobalOptions {
         global = true,
         env = "SMOLVM_OFFLINE",
         hide_env = true,
-        value_parser = FalseyValueParser::new()
+        value_parser = values::switch
     )]
     pub(crate) offline: bool,
     /// Print one JSON object on standard output and nothing else there
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Print results and errors alone: no progress, no warnings
+    /// Print only what was asked for, and errors
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Say more on standard error; twice for the details

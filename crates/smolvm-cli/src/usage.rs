@@ -14,8 +14,12 @@ pub(crate) fn report(error: &clap::Error, early: Early) -> Exit {
     if is_error && early.json {
         output::print_json_failure(&Failure::usage(plain(error)));
     } else {
-        // Nobody is left to be told that the help could not be printed.
-        let _ = error.print();
+        match error.print() {
+            // Nobody is left to read it.
+            Err(failed) if failed.kind() == std::io::ErrorKind::BrokenPipe => {}
+            Err(_) if !is_error => return Exit::Failed,
+            Ok(()) | Err(_) => {}
+        }
     }
     if is_error { Exit::Usage } else { Exit::Done }
 }

@@ -26,7 +26,9 @@ Environment:
   SMOLVM_OFFLINE    as --offline: 1, true or yes; 0, false, no and blank mean off
   SMOLVM_CA_FILE    as --ca-file
   NO_COLOR          no colours unless --color says otherwise
-  HTTP_PROXY, HTTPS_PROXY, NO_PROXY are honoured.";
+  SMOLVM_BEARER_TOKENS
+                    host=token[,host:port=token]: each is sent to its host alone
+  HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and NETRC (~/.netrc) are honoured.";
 
 pub(super) const LIST: &str = "\
 PINNED names the assets whose digest no registry states: what arrives for them the first time is

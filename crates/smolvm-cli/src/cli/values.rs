@@ -22,9 +22,24 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(hint)
 }
 
+/// Whether a variable turns something on: what is blank or says no does not.
+#[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that can fail")]
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    let text = text.trim().to_ascii_lowercase();
+    Ok(!matches!(text.as_str(), "" | "0" | "false" | "no" | "off" | "n" | "f"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn switches() {
+        for (text, on) in [("1", true), ("yes", true), ("on ", true), (" No", false), (" ", false)]
+        {
+            assert_eq!(switch(text), Ok(on), "{text:?}");
+        }
+    }
 
     #[test]
     fn sizes() {

@@ -9,6 +9,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::image_object::path_text;
 use crate::session::Session;
+use crate::signals;
 use crate::size;
 
 #[derive(Serialize)]
@@ -27,7 +28,7 @@ struct Item {
 
 pub(super) fn run(session: &Session<'_>, dry_run: bool) -> Result<Exit, Failure> {
     let manager = session.manager()?;
-    let pruned = manager.prune(dry_run)?;
+    let pruned = manager.prune(dry_run, &signals::fetch_options()?)?;
     if !session.options.quiet {
         session.output.text(&describe(&pruned, dry_run));
     }

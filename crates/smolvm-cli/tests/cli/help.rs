@@ -25,7 +25,7 @@ fn top() {
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
           --json                  Print one JSON object on standard output and nothing else there
-      -q, --quiet                 Print results and errors alone: no progress, no warnings
+      -q, --quiet                 Print only what was asked for, and errors
       -v, --verbose...            Say more on standard error; twice for the details
           --color <WHEN>          Use colours: auto (on a terminal, without `NO_COLOR`), always or never
           --attempts <N>          Try a transfer that breaks this many times in all
@@ -58,7 +58,9 @@ fn top() {
       SMOLVM_OFFLINE    as --offline: 1, true or yes; 0, false, no and blank mean off
       SMOLVM_CA_FILE    as --ca-file
       NO_COLOR          no colours unless --color says otherwise
-      HTTP_PROXY, HTTPS_PROXY, NO_PROXY are honoured.
+      SMOLVM_BEARER_TOKENS
+                        host=token[,host:port=token]: each is sent to its host alone
+      HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and NETRC (~/.netrc) are honoured.
     ----- stderr -----
     ");
 }
@@ -91,7 +93,7 @@ fn image() {
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
           --json                  Print one JSON object on standard output and nothing else there
-      -q, --quiet                 Print results and errors alone: no progress, no warnings
+      -q, --quiet                 Print only what was asked for, and errors
       -v, --verbose...            Say more on standard error; twice for the details
           --color <WHEN>          Use colours: auto (on a terminal, without `NO_COLOR`), always or never
           --attempts <N>          Try a transfer that breaks this many times in all
@@ -124,7 +126,7 @@ fn pull() {
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
           --json                  Print one JSON object on standard output and nothing else there
-      -q, --quiet                 Print results and errors alone: no progress, no warnings
+      -q, --quiet                 Print only what was asked for, and errors
       -v, --verbose...            Say more on standard error; twice for the details
           --color <WHEN>          Use colours: auto (on a terminal, without `NO_COLOR`), always or never
           --attempts <N>          Try a transfer that breaks this many times in all
