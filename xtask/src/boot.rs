@@ -97,7 +97,11 @@ fn clock_khz() -> Option<u64> {
         .map(|ghz| ghz * 1e6);
     let current = || Some(value("cpu MHz")?.parse::<f64>().ok()? * 1e3);
     // A rate is positive and far below what an integer holds.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is a frequency in kHz"
+    )]
     nominal.or_else(current).map(|khz| khz as u64)
 }
 

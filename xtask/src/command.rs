@@ -99,6 +99,18 @@ fn search_path() -> OsString {
     env::join_paths(dirs).unwrap_or(path)
 }
 
+/// Takes away what the person at this terminal has set for `smolvm` and for clients of HTTP: the
+/// servers of a test or of the quickstart are on loopback.
+pub(crate) fn without_settings(command: &mut Command) {
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+        command.env_remove(name).env_remove(name.to_lowercase());
+    }
+    for name in ["CACHE_DIR", "REGISTRY", "OFFLINE", "CA_FILE", "BEARER_TOKENS"] {
+        command.env_remove(format!("SMOLVM_{name}"));
+    }
+    command.env_remove("NETRC");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -73,6 +73,7 @@ impl Tour {
 /// The real program, with a cache of its own.
 struct Smolvm {
     program: PathBuf,
+    home: PathBuf,
     cache: PathBuf,
     registry: PathBuf,
 }
@@ -84,11 +85,9 @@ impl Smolvm {
         command.arg("image").args(words);
         command.arg("--cache-dir").arg(&self.cache).arg("--registry").arg(&self.registry);
         // What the person at this terminal has set for themselves is not
-        // what is shown here.
-        for variable in ["SMOLVM_CACHE_DIR", "SMOLVM_REGISTRY", "SMOLVM_OFFLINE"] {
-            command.env_remove(variable);
-        }
-        command.env("NO_PROXY", "127.0.0.1");
+        // what is shown here, nor are the images that they have.
+        command::without_settings(&mut command);
+        command.env("HOME", &self.home);
         command
     }
 
@@ -132,7 +131,10 @@ fn serve(image: &Image, program: PathBuf, scratch: &Path) -> Result<(Server, Smo
     let registry = scratch.join("registry.toml");
     images::write_registry(&registry, std::slice::from_ref(image), &server.address())?;
     term::note(&format!("nginx serves target/images at {}", server.address()));
-    Ok((server, Smolvm { program, cache: scratch.join("cache"), registry }))
+    Ok((
+        server,
+        Smolvm { program, home: scratch.to_owned(), cache: scratch.join("cache"), registry },
+    ))
 }
 
 fn pull(smolvm: &Smolvm, image: &Image, server: &Server) -> Result<()> {

@@ -77,6 +77,9 @@ const VENV: Need = Need {
 /// Installs what is missing, or says which command does.
 pub(crate) fn run(scope: Scope) -> Result<()> {
     check_platform(scope)?;
+    if scope == Scope::Tests {
+        check_toolchain()?;
+    }
     let mut missing: Vec<&Need> =
         needs(scope).filter(|need| command::find(need.program).is_none()).collect();
     let tools = if scope == Scope::Tests { tools::missing() } else { Vec::new() };
@@ -118,6 +121,19 @@ fn check_platform(scope: Scope) -> Result<()> {
             "this is no Debian (there is no apt-get): install {} by your system's means",
             programs.join(", ")
         );
+    }
+    Ok(())
+}
+
+/// A minimal toolchain has neither of the two.
+fn check_toolchain() -> Result<()> {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if command::capture(command("cargo").args([subcommand, "--version"])).is_err() {
+            bail!(
+                "the Rust toolchain has no {component}. Run this and try again:\n    \
+                 rustup component add {component}"
+            );
+        }
     }
     Ok(())
 }

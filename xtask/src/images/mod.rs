@@ -64,7 +64,12 @@ pub(crate) const INITRD: &str = "initrd.img";
 pub(crate) const ROOTFS: &str = "rootfs.ext4";
 
 impl Kind {
-    fn name(self) -> &'static str {
+    /// Whether its files belong to several users.
+    pub(crate) fn needs_root(self) -> bool {
+        self == Self::Large
+    }
+
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Small => "debian-tiny",
             Self::Large => "debian-large",
