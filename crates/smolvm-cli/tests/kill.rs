@@ -6,10 +6,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use smolvm_testkit::content::{noise, sha256_hex};
-use smolvm_testkit::{Fault, Route, Server};
+use smolvm_testkit::{Fault, Numbers, Route, Server};
 
 const KERNEL: usize = 2 << 20;
 const ROOTFS: usize = 24 << 20;
@@ -97,20 +97,9 @@ fn listing(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Numbers that look random and can be had again (xorshift64*, Vigna 2016).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
-}
-
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+/// How often to kill.
+fn kills() -> u64 {
+    std::env::var("SMOLVM_TEST_KILLS").map_or(300, |number| number.parse().unwrap())
 }
 
 /// Where the ranges of the requests after the first `answered` begin; 0 for a request for everything.
@@ -129,11 +118,7 @@ fn offsets_asked(server: &Server, path: &str, answered: usize) -> Vec<u64> {
 /// run continues from the bytes it has; in the end nothing is left.
 #[test]
 fn killed_at_random_moments() {
-    let kills = from_environment("SMOLVM_TEST_KILLS", 300);
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let seed = from_environment("SMOLVM_TEST_SEED", clock);
-    println!("SMOLVM_TEST_SEED={seed} repeats these {kills} kills");
-    let mut random = Random(seed | 1);
+    let (kills, mut numbers) = (kills(), Numbers::of_this_run());
     let site = Site::new();
     let (mut on_disk, mut asked_again, mut finished) = (0, 0, 0);
     for _ in 0..kills {
@@ -142,7 +127,7 @@ fn killed_at_random_moments() {
         let answered: Vec<usize> =
             site.assets.iter().map(|(path, ..)| site.server.requests_for(path).len()).collect();
         let mut run = site.pull().stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_micros(random.below(150_000)));
+        std::thread::sleep(Duration::from_micros(numbers.below(150_000)));
         run.kill().unwrap();
         run.wait().unwrap();
         for (index, (path, ..)) in site.assets.iter().enumerate() {

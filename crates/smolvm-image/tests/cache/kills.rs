@@ -1,8 +1,8 @@
 //! Kill -9 at any moment: a final name holds nothing or the whole, and the next run goes on.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use smolvm_testkit::{Fault, Gate};
+use smolvm_testkit::{Fault, Gate, Numbers};
 
 use super::bench::{
     Bench, Pins, Published, assert_nothing_left, wait_until_waiting, wait_until_written,
@@ -10,39 +10,13 @@ use super::bench::{
 use super::other_process::{Order, OtherProcess};
 use super::tree;
 
-/// Names the seed to run again with.
-const SEED: &str = "SMOLVM_TEST_SEED";
 const KILLS: usize = 20;
-
-/// Numbers that look random and are those of a seed (the generator is `SplitMix64`).
-struct Numbers(u64);
-
-impl Numbers {
-    fn new() -> Self {
-        let given = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-            now.as_secs() ^ u64::from(now.subsec_nanos())
-        });
-        // Shown where the test fails.
-        println!("to repeat: {SEED}={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)) % limit
-    }
-}
 
 /// Behaviour 11: processes are killed at random bytes of their transfers and at random moments.
 /// No wrong byte is ever under a final name, and after a run that comes through nothing is left.
 #[test]
 fn no_kill_leaves_a_wrong_byte() {
-    let mut numbers = Numbers::new();
+    let mut numbers = Numbers::of_this_run();
     for pins in Pins::BOTH {
         let bench = Bench::new();
         let mut image = bench.publish("hello", numbers.below(1 << 32));
