@@ -12,7 +12,7 @@ const SKIPS: &str = "SMOLVM_TEST_SKIPS";
 /// Says that the calling test is skipped, and why; the caller then returns.
 ///
 /// The line goes to the standard error of the process, past the capture of the test harness, and
-/// to the file that [`SKIPS`] names.
+/// to the file that `SMOLVM_TEST_SKIPS` names.
 ///
 /// # Panics
 ///
