@@ -86,7 +86,7 @@ impl Dir {
             // By descriptor: under the name may lie a link by now.
             let own =
                 rustix::fs::openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-            if rustix::fs::fstat(&own)?.st_uid != rustix::process::geteuid().as_raw() {
+            if !is_own(&rustix::fs::fstat(&own)?) {
                 return Err(Errno::PERM);
             }
             rustix::fs::fchmod(&own, mode)
@@ -154,10 +154,9 @@ impl Dir {
     /// before the cache was shared. If that fails, the others will hear of it.
     fn share(&self, own: impl AsFd, mode: Mode) {
         let (Ok(stat), Ok(parent)) = (rustix::fs::fstat(&own), self.own_stat()) else { return };
-        let is_own = stat.st_uid == rustix::process::geteuid().as_raw();
         let is_shared =
             Mode::from_raw_mode(stat.st_mode).contains(mode) && stat.st_gid == parent.st_gid;
-        if is_private(mode) || !is_own || is_shared {
+        if is_private(mode) || !is_own(&stat) || is_shared {
             return;
         }
         let group = rustix::fs::Gid::from_raw(parent.st_gid);
@@ -349,6 +348,11 @@ fn temporary_name(name: &str) -> String {
 pub(super) fn is_temporary_name(name: &str) -> bool {
     let unique = name.rsplit('.').next().unwrap_or_default();
     name.starts_with('.') && unique.len() == 16 && u64::from_str_radix(unique, 16).is_ok()
+}
+
+/// Whether it belongs to the user that this process acts as.
+pub(super) fn is_own(stat: &Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw()
 }
 
 pub(crate) fn is_regular(stat: &Stat) -> bool {

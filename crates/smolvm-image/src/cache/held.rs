@@ -2,7 +2,7 @@
 
 use std::fs::TryLockError;
 
-use super::dir::Dir;
+use super::dir::{self, Dir};
 use super::key::Key;
 use super::lock;
 use super::note::{Note, read_note};
@@ -59,8 +59,7 @@ impl Held {
         name: &str,
         verified: Verified,
     ) -> Result<Self, Verified> {
-        let own = rustix::fs::fstat(&verified.file)
-            .is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw());
+        let own = rustix::fs::fstat(&verified.file).is_ok_and(|stat| dir::is_own(&stat));
         discard_parked(store, key);
         if own
             && from.hard_link(name, &store.partial, key.as_str()).is_ok()

@@ -82,8 +82,7 @@ impl<'a> Partial<'a> {
     fn reopen(store: &'a Store, key: &'a Key, base: &str) -> Option<Self> {
         let file = store.partial.open_rw(&format!("{base}.part")).ok()??;
         let stat = rustix::fs::fstat(&file).ok()?;
-        let own = stat.st_uid == rustix::process::geteuid().as_raw();
-        (own && store.locks_exclude).then(|| Self {
+        (dir::is_own(&stat) && store.locks_exclude).then(|| Self {
             store,
             key,
             base: base.to_owned(),

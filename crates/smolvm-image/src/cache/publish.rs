@@ -44,8 +44,9 @@ pub(crate) fn publish(
     sync: bool,
     cancel: &CancelToken,
 ) -> Result<bool, ImageError> {
-    // Only its record vouches for an asset without a pin.
-    let sync = sync || assets.iter().any(|(asset, _)| asset.digest.is_none());
+    // Only its record vouches for an asset without a pin. The asset itself was synced when it was
+    // parked; one with a pin need not wait for the disk because of it.
+    let sync_record = sync || assets.iter().any(|(asset, _)| asset.digest.is_none());
     let _image_lock = store.lock_image(source.name(), cancel)?;
     let dir = store.ensure_image(source.name())?;
     refuse_newer_record(&dir)?;
@@ -66,11 +67,11 @@ pub(crate) fn publish(
     let record = record_of(source, assets, earlier.record());
     if earlier.record() != Some(&record) {
         record
-            .write(&dir, store.modes.published, sync)
+            .write(&dir, store.modes.published, sync_record)
             .map_err(|error| ImageError::io(&path, "write", error))?;
     }
     remove_files_of(earlier.record(), &record, &dir);
-    if sync {
+    if sync_record {
         store.root.sync().map_err(|error| ImageError::io(store.root.path(), "sync", error))?;
     }
     for (asset, publication) in assets {
