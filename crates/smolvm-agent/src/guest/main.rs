@@ -1,0 +1,3 @@
+//! smolvm-agent.
+
+fn main() {}

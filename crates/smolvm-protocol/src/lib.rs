@@ -1,0 +1,2 @@
+//! protocol
+#![no_std]

@@ -1,0 +1,3 @@
+//! smolvm-supervisor.
+
+fn main() {}
