@@ -10,6 +10,7 @@ use crate::fetch::Fetch;
 use crate::image::{Asset, ImageSource};
 use crate::manager::ImageManager;
 use crate::name::ImageName;
+use crate::open_image::VerifiedFiles;
 use crate::options::FetchOptions;
 use crate::progress::Event;
 use crate::side_by_side::side_by_side;
@@ -19,19 +20,21 @@ use crate::transfer::Space;
 /// How often another process may change the image under our hands before that is an error.
 const ROUNDS: u32 = 8;
 
-/// Makes the image of a definition be in the cache, whole and right.
+/// Makes the image of a definition be in the cache, whole and right, and returns the very files
+/// that were hashed, open for reading.
 pub(crate) fn ensure(
     manager: &ImageManager,
     source: &ImageSource,
     options: &FetchOptions,
-) -> Result<(), ImageError> {
+) -> Result<VerifiedFiles, ImageError> {
     let mut refresh = options.refresh && !manager.offline;
     for _ in 0..ROUNDS {
         let looked = look(manager, source, options)?;
         let missing: Vec<_> = looked.missing().map(|asset| asset.kind).collect();
         if missing.is_empty() && !refresh {
+            let files = looked.files(manager)?;
             settle(manager, source, looked, &options.cancel);
-            return Ok(());
+            return Ok(files);
         }
         if manager.offline {
             return from_leavings(manager, source, looked, options).map_err(|error| match error {
@@ -50,8 +53,11 @@ pub(crate) fn ensure(
         }
         let assets = obtain(manager, &store, source, looked, options, refresh)?;
         refresh = false;
-        if cache::publish(&store, source, &assets, manager.sync, &options.cancel)? {
-            return tidy(&store, source);
+        if cache::publish(&store, source, &assets, manager.sync, &options.cancel)?
+            && let Some(files) = reopen(&store, source, &assets)?
+        {
+            tidy(&store, source)?;
+            return Ok(files);
         }
         log::info!("'{}' was changed by another process; looking again", source.name());
     }
@@ -60,6 +66,7 @@ pub(crate) fn ensure(
 
 /// What the cache has of an image.
 struct Looked<'a> {
+    name: ImageName,
     memory: Memory,
     found: Vec<(&'a Asset, Found)>,
 }
@@ -73,6 +80,19 @@ enum Found {
 }
 
 impl Looked<'_> {
+    /// The files of an image of which nothing is missing.
+    fn files(&self, manager: &ImageManager) -> Result<VerifiedFiles, ImageError> {
+        let mut files = VerifiedFiles::default();
+        for (asset, found) in &self.found {
+            if let Found::Good(found) = found {
+                let file = found.verified().file.try_clone();
+                let path = manager.image_dir(&self.name).join(asset.file_name.as_str());
+                files.put(asset.kind, file.map_err(|error| ImageError::io(&path, "keep", error))?);
+            }
+        }
+        Ok(files)
+    }
+
     fn missing(&self) -> impl Iterator<Item = &Asset> {
         let missing = |(_, found): &&(_, Found)| matches!(found, Found::Nothing { .. });
         self.found.iter().filter(missing).map(|(asset, _)| *asset)
@@ -96,7 +116,7 @@ fn look<'a>(
             };
             Ok((asset, found))
         })?;
-        let looked = Looked { memory, found };
+        let looked = Looked { name: source.name().clone(), memory, found };
         // Files go to their places before their record does: who looked in between has held new
         // files against the old record.
         let changed = dir.is_some_and(|dir| Memory::read(&dir) != looked.memory);
@@ -141,7 +161,7 @@ fn obtain<'a>(
     refresh: bool,
 ) -> Result<Vec<(&'a Asset, Publication)>, ImageError> {
     let space = Space::default();
-    let Looked { memory, found } = looked;
+    let Looked { memory, found, .. } = looked;
     side_by_side(found, &options.cancel, |(asset, found), cancel| {
         let fetch = Fetch { store, manager, source, space: &space, options, cancel };
         let had = match found {
@@ -165,7 +185,7 @@ fn from_leavings(
     source: &ImageSource,
     looked: Looked<'_>,
     options: &FetchOptions,
-) -> Result<(), ImageError> {
+) -> Result<VerifiedFiles, ImageError> {
     let nothing = || ImageError::NotCached { image: source.name().to_string() };
     if cache::open_root(manager.cache_dir())?.is_none() {
         return Err(nothing());
@@ -180,10 +200,37 @@ fn from_leavings(
         };
         Ok((asset, had))
     })?;
-    if cache::publish(&store, source, &assets, manager.sync, &options.cancel)? {
-        return tidy(&store, source);
+    if cache::publish(&store, source, &assets, manager.sync, &options.cancel)?
+        && let Some(files) = reopen(&store, source, &assets)?
+    {
+        tidy(&store, source)?;
+        return Ok(files);
     }
     Err(nothing())
+}
+
+/// The files that were just published, open for reading alone: what fetched them could write.
+/// `None` where another process has replaced one of them already.
+fn reopen(
+    store: &Store,
+    source: &ImageSource,
+    assets: &[(&Asset, Publication)],
+) -> Result<Option<VerifiedFiles>, ImageError> {
+    let Some(dir) = store.root.open_dir(source.name())? else { return Ok(None) };
+    let mut files = VerifiedFiles::default();
+    for (asset, publication) in assets {
+        let opened = dir.open_file(&asset.file_name).and_then(|file| {
+            let Some(file) = file else { return Ok(None) };
+            let inode = Inode::of(&rustix::fs::fstat(&file)?);
+            Ok((inode == publication.verified().inode).then_some(file))
+        });
+        let path = dir.path_of(&asset.file_name);
+        match opened.map_err(|error| ImageError::io(&path, "open", error))? {
+            Some(file) => files.put(asset.kind, file),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(files))
 }
 
 /// Looks under the final name once more with the lock in hand: who had it before may have
@@ -214,7 +261,7 @@ fn look_again(
 /// What a hit leaves to do where the cache can be written to: record what was adopted, remove
 /// what a killed process left. The image is there whether it works or not.
 fn settle(manager: &ImageManager, source: &ImageSource, looked: Looked<'_>, cancel: &CancelToken) {
-    let Looked { memory, found } = looked;
+    let Looked { memory, found, .. } = looked;
     let good = |(asset, found)| match found {
         Found::Good(found) => Some((asset, found)),
         Found::Nothing { .. } => None,

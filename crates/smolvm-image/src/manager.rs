@@ -9,6 +9,7 @@ use crate::error::ImageError;
 use crate::http::Client;
 use crate::image::{Asset, ImageSource, LocalImage};
 use crate::name::ImageName;
+use crate::open_image::OpenImage;
 use crate::options::FetchOptions;
 use crate::registry::Registry;
 use crate::report::{AssetStatus, Pruned, Removed};
@@ -116,6 +117,18 @@ impl ImageManager {
         let source = self.source(name)?;
         ensure::ensure(self, source, options)?;
         Ok(self.local_image(source))
+    }
+
+    /// As [`ensure_image_with`](Self::ensure_image_with), and keeps the files open that were
+    /// verified: to boot from them is safe whatever happens to the cache meanwhile.
+    ///
+    /// # Errors
+    /// As [`ensure_image_with`](Self::ensure_image_with).
+    pub fn open_image(&self, name: &str, options: &FetchOptions) -> Result<OpenImage, ImageError> {
+        let source = self.source(name)?;
+        let files = ensure::ensure(self, source, options)?;
+        let image = self.local_image(source);
+        files.of(image).ok_or_else(|| ImageError::NotCached { image: name.to_owned() })
     }
 
     /// Where an image lies, without verifying it.

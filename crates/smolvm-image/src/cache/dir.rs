@@ -324,6 +324,12 @@ impl Dir {
         rustix::fs::fstatfs(&self.fd).is_ok_and(|stat| LOCAL.contains(&(stat.f_type as u32)))
     }
 
+    /// Whether this user alone can change what is in the directory.
+    pub(crate) fn is_private(&self) -> io::Result<bool> {
+        let stat = self.own_stat()?;
+        Ok(is_own(&stat) && !Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH))
+    }
+
     pub(crate) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.fd)?)
     }

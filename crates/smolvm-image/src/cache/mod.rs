@@ -42,7 +42,7 @@ pub(crate) use note::{Note, boot_id};
 pub(crate) use partial::Partial;
 pub(crate) use prune::{prune, remove};
 pub(crate) use publish::{Publication, publish, refuse_newer_record};
-pub(crate) use record::{AssetRecord, Memory, RECORD_FILE, Recorded};
+pub(crate) use record::{AssetRecord, Memory, RECORD_FILE, Record, Recorded};
 pub(crate) use share::find_shared;
 pub(crate) use store::{Store, image_names, open_image, open_root};
 pub(crate) use usage::disk_usage;

@@ -16,6 +16,7 @@ mod hits;
 mod kills;
 mod links;
 mod log_capture;
+mod open;
 mod other_process;
 mod registry_changes;
 mod removal;
