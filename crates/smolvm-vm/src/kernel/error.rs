@@ -1,0 +1,89 @@
+//! [`KernelError`]: why a file cannot be booted as a kernel, each with its remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::Architecture;
+
+/// Why a kernel cannot be booted. The message names the file and says what to give instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum KernelError {
+    /// The file cannot be read.
+    #[error("cannot read the kernel {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// It is something else.
+    #[error(
+        "{} is not a kernel: it is {content}. Give a bzImage (vmlinuz), an ELF kernel (vmlinux) \
+         or an arm64 Image", path.display()
+    )]
+    NotAKernel {
+        /// The file.
+        path: PathBuf,
+        /// What it is, as `an HTML page`.
+        content: &'static str,
+    },
+
+    /// It is a kernel of a kind that is not booted here.
+    #[error("{} is {content}, which cannot be booted. {remedy}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it is, as `a 32-bit kernel`.
+        content: &'static str,
+        /// What to give instead.
+        remedy: &'static str,
+    },
+
+    /// It is for another processor than the host's.
+    #[error(
+        "{} is a kernel for {architecture}, but this host is {host}. Give a kernel for {host}",
+        path.display()
+    )]
+    OtherArchitecture {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel is for.
+        architecture: Architecture,
+        /// What it was to be booted on.
+        host: Architecture,
+    },
+
+    /// An x86 ELF kernel without the entry point that QEMU uses.
+    #[error(
+        "QEMU cannot boot {}: it is an ELF kernel without a PVH entry point (its configuration \
+         lacks CONFIG_PVH). Give the bzImage (vmlinuz) of the same kernel; Firecracker boots it \
+         as it is", path.display()
+    )]
+    NoPvhEntry {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// An arm64 ELF kernel, which QEMU would start without command line and initrd.
+    #[error(
+        "QEMU cannot boot {}: it gives an ELF kernel for arm64 neither command line nor initrd. \
+         Give the Image of the same kernel", path.display()
+    )]
+    ElfOnArm {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A kernel that unpacks no initrd, and so cannot start the agent.
+    #[error(
+        "the kernel {} cannot unpack an initrd (its configuration lacks CONFIG_BLK_DEV_INITRD), \
+         and commands are run by a program in the initrd. Give a kernel that has it",
+        path.display()
+    )]
+    NoInitrd {
+        /// The file.
+        path: PathBuf,
+    },
+}
