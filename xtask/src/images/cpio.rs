@@ -1,6 +1,8 @@
 //! The archive format of an initial RAM disk, "newc" (`newc` in cpio(5), and
 //! "initramfs buffer format" in the kernel's documentation).
 
+use std::collections::BTreeSet;
+
 use super::SOURCE_DATE_EPOCH;
 
 /// An archive in memory. The same calls make the same bytes: inode numbers
@@ -8,6 +10,7 @@ use super::SOURCE_DATE_EPOCH;
 pub(super) struct Archive {
     bytes: Vec<u8>,
     entries: u32,
+    directories: BTreeSet<String>,
 }
 
 /// The type bits of a mode.
@@ -17,19 +20,31 @@ const REGULAR: u32 = 0o100_000;
 
 impl Archive {
     pub(super) fn new() -> Self {
-        Self { bytes: Vec::new(), entries: 0 }
+        Self { bytes: Vec::new(), entries: 0, directories: BTreeSet::new() }
     }
 
     pub(super) fn directory(&mut self, path: &str) {
-        self.entry(path, DIRECTORY | 0o755, (0, 0), &[]);
+        self.parents(path);
+        if self.directories.insert(path.to_owned()) {
+            self.entry(path, DIRECTORY | 0o755, (0, 0), &[]);
+        }
     }
 
     pub(super) fn character_device(&mut self, path: &str, major: u32, minor: u32) {
+        self.parents(path);
         self.entry(path, CHARACTER_DEVICE | 0o600, (major, minor), &[]);
     }
 
     pub(super) fn file(&mut self, path: &str, permissions: u32, content: &[u8]) {
+        self.parents(path);
         self.entry(path, REGULAR | permissions, (0, 0), content);
+    }
+
+    /// The kernel unpacks a file only into a directory that it has unpacked.
+    fn parents(&mut self, path: &str) {
+        if let Some((parent, _)) = path.rsplit_once('/') {
+            self.directory(parent);
+        }
     }
 
     /// The archive with the entry that ends it.
@@ -70,7 +85,6 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let mut archive = Archive::new();
-        archive.directory("dev");
         archive.character_device("dev/console", 5, 1);
         archive.file("init", 0o755, b"hello");
         archive.finish()
@@ -87,6 +101,25 @@ mod tests {
             assert_eq!(at % 4, 0);
             assert!(bytes[at + 6..at + 110].iter().all(u8::is_ascii_hexdigit));
         }
+    }
+
+    #[test]
+    fn directories_come_once_and_before_what_is_in_them() {
+        let mut archive = Archive::new();
+        archive.file("a/b/one", 0o644, b"");
+        archive.directory("a");
+        archive.file("a/b/two", 0o644, b"");
+        let bytes = archive.finish();
+        let at = |name: &str| -> Vec<_> {
+            let name = [name.as_bytes(), b"\0"].concat();
+            (110..bytes.len()).filter(|&at| bytes[at..].starts_with(&name)).collect()
+        };
+        // The name of an entry follows the 110 bytes of its header.
+        let whole = |name: &str| -> Vec<_> {
+            at(name).into_iter().filter(|at| bytes[at - 110..].starts_with(b"070701")).collect()
+        };
+        assert_eq!((whole("a").len(), whole("a/b").len()), (1, 1));
+        assert!(whole("a") < whole("a/b") && whole("a/b") < whole("a/b/one"));
     }
 
     #[test]

@@ -5,8 +5,8 @@ busybox mount -t devtmpfs dev /dev
 busybox mount -t proc proc /proc
 
 while read -r module; do
-    busybox insmod "/lib/modules/$module.ko"
-done </lib/modules/order
+    busybox insmod "$module"
+done </etc/modules-order
 
 disk=/dev/vda
 mode=rw

@@ -13,7 +13,9 @@ const METAPACKAGE: &str = "linux-image-cloud-amd64";
 pub(super) struct Kernel {
     /// The bootable file.
     pub(super) image: PathBuf,
-    /// The directory with its modules.
+    /// Its release as `uname -r` prints it, such as `6.1.0-56-cloud-amd64`.
+    pub(super) release: String,
+    /// The directory with its modules, which has that name.
     pub(super) modules: PathBuf,
 }
 
@@ -28,16 +30,17 @@ pub(super) fn fetch(archive: &Archive, dir: &Path) -> Result<Kernel> {
     for entry in fs_err::read_dir(dir.join("boot"))? {
         let image = entry?.path();
         let name = image.file_name().and_then(|name| name.to_str());
-        let Some(release) = name.and_then(|name| name.strip_prefix("vmlinuz-")) else {
+        let release = name.and_then(|name| name.strip_prefix("vmlinuz-")).map(str::to_owned);
+        let Some(release) = release else {
             continue;
         };
         // Newer releases have everything below /usr.
         let modules = ["lib/modules", "usr/lib/modules"]
-            .map(|modules| dir.join(modules).join(release))
+            .map(|modules| dir.join(modules).join(&release))
             .into_iter()
             .find(|modules| modules.is_dir())
             .with_context(|| format!("the package of Linux {release} has no modules"))?;
-        return Ok(Kernel { image, modules });
+        return Ok(Kernel { image, release, modules });
     }
     anyhow::bail!("the kernel's package has no boot/vmlinuz-*")
 }
