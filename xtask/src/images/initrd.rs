@@ -1,5 +1,5 @@
-//! The initial RAM disk: busybox, the drivers of a virtual machine's devices,
-//! and a script that mounts the disk.
+//! The initial RAM disks: one with the drivers of a virtual machine's devices,
+//! and one that also has busybox and a script that mounts the disk.
 
 use std::path::Path;
 
@@ -44,6 +44,14 @@ pub(super) fn write(path: &Path, kernel: &Kernel, busybox: &Path) -> Result<()> 
     let order: Vec<_> =
         disk.iter().map(|module| format!("/{}\n", path_in_guest(kernel, &module.path))).collect();
     archive.file("etc/modules-order", 0o644, order.concat().as_bytes());
+    add_modules(&mut archive, kernel, &modules)?;
+    Ok(fs_err::write(path, archive.finish())?)
+}
+
+/// Writes an initial RAM disk with the modules of `kernel` and nothing to run.
+pub(super) fn write_modules(path: &Path, kernel: &Kernel, busybox: &Path) -> Result<()> {
+    let modules = modules::load_order(&kernel.modules, DEVICES, busybox)?;
+    let mut archive = cpio::Archive::new();
     add_modules(&mut archive, kernel, &modules)?;
     Ok(fs_err::write(path, archive.finish())?)
 }

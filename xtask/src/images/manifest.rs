@@ -9,8 +9,6 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::FILES;
-
 const NAME: &str = "manifest.toml";
 
 /// The manifest of an image, `target/images/<name>/manifest.toml`.
@@ -43,26 +41,10 @@ impl Manifest {
     pub(super) fn of_kept(dir: &Path, recipe: &str) -> Option<Self> {
         let text = fs_err::read_to_string(dir.join(NAME)).ok()?;
         let kept: Self = toml::from_str(&text).ok()?;
-        let whole = FILES.iter().all(|file| {
-            kept.files
-                .get(*file)
-                .is_some_and(|entry| FileEntry::of(&dir.join(file)).is_ok_and(|now| now == *entry))
-        });
-        (whole && kept.recipe == recipe).then_some(kept)
-    }
-
-    /// Describes the files in `dir`.
-    pub(super) fn describe(
-        dir: &Path,
-        recipe: String,
-        package_lists: String,
-        packages: Vec<String>,
-    ) -> Result<Self> {
-        let files = FILES
-            .iter()
-            .map(|file| Ok(((*file).to_owned(), FileEntry::of(&dir.join(file))?)))
-            .collect::<Result<_>>()?;
-        Ok(Self { recipe, package_lists, packages, files })
+        let as_made = |(file, entry): (&String, &FileEntry)| {
+            FileEntry::of(&dir.join(file)).is_ok_and(|now| now == *entry)
+        };
+        (kept.recipe == recipe && kept.files.iter().all(as_made)).then_some(kept)
     }
 
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
@@ -74,6 +56,11 @@ impl Manifest {
         let entry = self.files.get(file).with_context(|| format!("the image has no {file}"))?;
         Ok(&entry.sha256)
     }
+}
+
+/// Describes the files in `dir`, those with the names `files`.
+pub(super) fn describe(dir: &Path, files: &[&str]) -> Result<BTreeMap<String, FileEntry>> {
+    files.iter().map(|file| Ok(((*file).to_owned(), FileEntry::of(&dir.join(file))?))).collect()
 }
 
 impl FileEntry {

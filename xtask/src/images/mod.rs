@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
 
 use crate::{paths, setup, term};
 
 mod archive;
 mod cpio;
+mod debian;
 mod ext4;
 mod initrd;
 mod kernel;
@@ -20,6 +22,8 @@ mod modules;
 mod registry;
 mod rootfs;
 
+use archive::{Archive, lists_digest};
+use kernel::Kernel;
 pub(crate) use manifest::{Manifest, digest_of};
 #[cfg(test)]
 pub(crate) use registry::BOOT_ARGS;
@@ -41,13 +45,29 @@ pub(crate) struct Args {
     check_reproducible: bool,
 }
 
-/// Which image.
+/// Which image. Those that only root can make come last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// debian-tiny: Debian's kernel and a busybox userland.
     Small,
+    /// busybox-only: the same kernel and a root file system with one static
+    /// busybox and nothing else.
+    Bare,
     /// debian-large: the same kernel and a Debian tree of several hundred MiB.
     Large,
+    /// debian-systemd: the same kernel, no initial RAM disk, and a Debian tree
+    /// with systemd, as debootstrap leaves it.
+    Systemd,
+}
+
+/// What an image is made from.
+struct Inputs<'a> {
+    archive: &'a Archive,
+    /// The packages, as `name=version`.
+    packages: &'a [String],
+    kernel: Kernel,
+    /// One static program with all the commands.
+    busybox: PathBuf,
 }
 
 /// An image that lies on this machine.
@@ -57,22 +77,37 @@ pub(crate) struct Image {
     pub(crate) manifest: Manifest,
 }
 
-/// The files of an image, by the names that they are served under.
-const FILES: [&str; 3] = [KERNEL, INITRD, ROOTFS];
+// The files of an image, by the names that they are served under.
 pub(crate) const KERNEL: &str = "vmlinuz";
+/// Some images have none.
 pub(crate) const INITRD: &str = "initrd.img";
 pub(crate) const ROOTFS: &str = "rootfs.ext4";
 
 impl Kind {
     /// Whether its files belong to several users.
     pub(crate) fn needs_root(self) -> bool {
-        self == Self::Large
+        matches!(self, Self::Large | Self::Systemd)
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Small => "debian-tiny",
             Self::Large => "debian-large",
+            Self::Bare => "busybox-only",
+            Self::Systemd => "debian-systemd",
+        }
+    }
+
+    /// What `cargo xtask images --only` calls it.
+    fn word(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// The files that the image has.
+    fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Systemd => &[KERNEL, ROOTFS],
+            _ => &[KERNEL, INITRD, ROOTFS],
         }
     }
 }
@@ -110,16 +145,16 @@ pub(crate) fn ensure(kind: Kind) -> Result<Image> {
     let recipe = recipe()?;
     let kept = Manifest::of_kept(&dir, &recipe);
     if let Some(manifest) = &kept
-        && manifest.package_lists == archive::lists_digest()?
+        && manifest.package_lists == lists_digest()?
     {
         term::note(&format!("{name} is up to date"));
         return Ok(Image { name, dir, manifest: manifest.clone() });
     }
 
     setup::update_package_lists()?;
-    let sources = archive::Archive::of_this_machine()?;
-    let packages = rootfs::packages(kind, &sources)?;
-    let package_lists = archive::lists_digest()?;
+    let archive = Archive::of_this_machine()?;
+    let packages = rootfs::packages(kind, &archive)?;
+    let package_lists = lists_digest()?;
     if let Some(mut manifest) = kept.filter(|kept| kept.packages == packages) {
         manifest.package_lists = package_lists;
         manifest.write(&dir)?;
@@ -128,36 +163,58 @@ pub(crate) fn ensure(kind: Kind) -> Result<Image> {
     }
 
     term::note(&format!("making {name} from {} Debian packages", packages.len()));
-    let fresh = make(kind, &sources, &packages)?;
-    let manifest = Manifest::describe(fresh.path(), recipe, package_lists, packages)?;
+    let fresh = make(kind, &archive, &packages)?;
+    let files = manifest::describe(fresh.path(), kind.files())?;
+    let manifest = Manifest { recipe, package_lists, packages, files };
     manifest.write(fresh.path())?;
-    if dir.exists() {
-        fs_err::remove_dir_all(&dir)?;
-    }
-    fs_err::rename(fresh.keep(), &dir)?;
+    replace(fresh, &dir)?;
     Ok(Image { name, dir, manifest })
 }
 
-/// Makes the files of an image in a new directory beside the kept ones.
-fn make(kind: Kind, sources: &archive::Archive, packages: &[String]) -> Result<tempfile::TempDir> {
+/// Puts an image in the place of the one at `dir`. That one is removed
+/// afterwards: it takes a while, and whoever looks meanwhile finds an image.
+fn replace(fresh: TempDir, dir: &Path) -> Result<()> {
+    let outdated = new_directory()?;
+    if dir.exists() {
+        fs_err::rename(dir, outdated.path().join("outdated"))?;
+    }
+    Ok(fs_err::rename(fresh.keep(), dir)?)
+}
+
+/// A directory beside those of the images.
+fn new_directory() -> Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix(".new-").tempdir_in(paths::images())?)
+}
+
+/// Makes the files of an image in a new directory.
+fn make(kind: Kind, archive: &Archive, packages: &[String]) -> Result<TempDir> {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let fresh = tempfile::Builder::new().prefix(".new-").tempdir_in(paths::images())?;
+    let fresh = new_directory()?;
     // A server that runs as somebody else reads them too.
     fs_err::set_permissions(fresh.path(), std::fs::Permissions::from_mode(0o755))?;
     let scratch = tempfile::tempdir()?;
-    let kernel = kernel::fetch(sources, &scratch.path().join("kernel"))?;
-    let busybox = rootfs::fetch_busybox(sources, &scratch.path().join("busybox"))?;
-    fs_err::copy(&kernel.image, fresh.path().join(KERNEL))?;
-    initrd::write(&fresh.path().join(INITRD), &kernel, &busybox)?;
-    rootfs::make(kind, &fresh.path().join(ROOTFS), sources, packages, &busybox)?;
+    let inputs = Inputs {
+        archive,
+        packages,
+        kernel: kernel::fetch(archive, &scratch.path().join("kernel"))?,
+        busybox: rootfs::fetch_busybox(archive, &scratch.path().join("busybox"))?,
+    };
+    fs_err::copy(&inputs.kernel.image, fresh.path().join(KERNEL))?;
+    let initrd = fresh.path().join(INITRD);
+    match kind {
+        Kind::Small | Kind::Large => initrd::write(&initrd, &inputs.kernel, &inputs.busybox)?,
+        Kind::Bare => initrd::write_modules(&initrd, &inputs.kernel, &inputs.busybox)?,
+        Kind::Systemd => {}
+    }
+    rootfs::make(kind, &fresh.path().join(ROOTFS), &inputs)?;
     Ok(fresh)
 }
 
 fn check_reproducible(kind: Kind, image: &Image) -> Result<()> {
-    let sources = archive::Archive::of_this_machine()?;
-    let again = make(kind, &sources, &image.manifest.packages)?;
-    for file in FILES {
+    let archive = Archive::of_this_machine()?;
+    let again = make(kind, &archive, &image.manifest.packages)?;
+    for file in kind.files() {
         let (first, second) = (image.dir.join(file), again.path().join(file));
         let (first, second) = (digest_of(&first)?, digest_of(&second)?);
         if first != second {
@@ -174,6 +231,7 @@ fn recipe() -> Result<String> {
     const SOURCES: &[&str] = &[
         include_str!("mod.rs"),
         include_str!("cpio.rs"),
+        include_str!("debian.rs"),
         include_str!("ext4.rs"),
         include_str!("initrd.rs"),
         include_str!("initrd-init.sh"),

@@ -23,8 +23,10 @@ struct Entry<'a> {
     kernel_sha256: &'a str,
     rootfs_url: String,
     rootfs_sha256: &'a str,
-    initrd_url: String,
-    initrd_sha256: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initrd_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initrd_sha256: Option<&'a str>,
     boot_args: &'static str,
 }
 
@@ -35,16 +37,48 @@ pub(super) fn entries(images: &[Image], base: &str) -> Result<String> {
     let mut registry = Registry { images: BTreeMap::new() };
     for image in images {
         let url = |file| format!("{base}/{}/{file}", image.name);
+        let initrd = image.manifest.files.get(INITRD);
         let entry = Entry {
             kernel_url: url(KERNEL),
             kernel_sha256: image.manifest.sha256(KERNEL)?,
             rootfs_url: url(ROOTFS),
             rootfs_sha256: image.manifest.sha256(ROOTFS)?,
-            initrd_url: url(INITRD),
-            initrd_sha256: image.manifest.sha256(INITRD)?,
+            initrd_url: initrd.map(|_| url(INITRD)),
+            initrd_sha256: initrd.map(|file| file.sha256.as_str()),
             boot_args: BOOT_ARGS,
         };
         registry.images.insert(image.name, entry);
     }
     Ok(toml::to_string(&registry)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::images::Manifest;
+
+    fn image(name: &'static str, files: &[&str]) -> Image {
+        let entry =
+            |file: &&str| format!("[files.\"{file}\"]\nsha256 = \"{file}-sha\"\nsize = 1\n");
+        let files: String = files.iter().map(entry).collect();
+        let manifest = format!("recipe = ''\npackage_lists = ''\npackages = []\n{files}");
+        let manifest: Manifest = toml::from_str(&manifest).unwrap();
+        Image { name, dir: PathBuf::new(), manifest }
+    }
+
+    #[test]
+    fn an_image_without_an_initrd_has_an_entry_without_one() {
+        let images =
+            [image("with", &[KERNEL, INITRD, ROOTFS]), image("without", &[KERNEL, ROOTFS])];
+        let entries: toml::Table =
+            toml::from_str(&entries(&images, "http://127.0.0.1:1/").unwrap()).unwrap();
+        let with = entries["images"]["with"].as_table().unwrap();
+        let without = entries["images"]["without"].as_table().unwrap();
+        assert_eq!(with["initrd_url"].as_str(), Some("http://127.0.0.1:1/with/initrd.img"));
+        assert_eq!(with["initrd_sha256"].as_str(), Some("initrd.img-sha"));
+        assert_eq!(without["rootfs_sha256"].as_str(), Some("rootfs.ext4-sha"));
+        assert!(without.keys().all(|key| !key.starts_with("initrd")), "{without}");
+    }
 }
