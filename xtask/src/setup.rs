@@ -42,6 +42,18 @@ const NEEDS: &[Need] = &[
         scope: Scope::Quickstart,
     },
     Need {
+        program: "qemu-img",
+        package: "qemu-utils",
+        purpose: "lays a guest's own disk over a cached one",
+        scope: Scope::Quickstart,
+    },
+    Need {
+        program: "passt",
+        package: "passt",
+        purpose: "connects guests without privileges",
+        scope: Scope::Quickstart,
+    },
+    Need {
         program: "mkfs.ext4",
         package: "e2fsprogs",
         purpose: "makes root file systems",
