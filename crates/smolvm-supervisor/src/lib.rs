@@ -3,6 +3,19 @@
 //! Its source is the file tree under `src/program`, which needs nothing but `std` and
 //! `smolvm-protocol`; a build script compiles it to one static program, and [`PROGRAM`] holds that,
 //! so that a library in anybody's process can start it without anything being installed.
+//!
+//! Whoever starts it speaks [`control`] with it and reads its [`state`].
+
+#[path = "program/control.rs"]
+pub mod control;
+#[path = "program/state.rs"]
+#[allow(clippy::disallowed_methods, reason = "the program that shares it has no fs_err")]
+pub mod state;
 
 /// The supervisor as an executable file for this host.
+///
+/// Its arguments: the directory of the VM's state; the directory of its sockets; `owned`,
+/// `detached` or `adopt`; the number of a descriptor that refers to the owner's process (or `-`);
+/// and the numbers of descriptors of files for the VMM, which gets them as 10, 11 and so on. Its
+/// standard input is the [`control`] socket.
 pub static PROGRAM: &[u8] = include_bytes!(env!("SMOLVM_SUPERVISOR_PROGRAM"));

@@ -1,3 +1,32 @@
-//! smolvm-supervisor.
+//! The process beside one virtual machine that ends it when its owner is gone.
+//!
+//! It makes the VM's directories, starts the VMM and the programs beside it, holds the only
+//! connection to the agent in the guest and shares it among any number of clients, writes down
+//! what the guest's console and the VMM say, and leaves nothing behind.
 
-fn main() {}
+#![allow(clippy::disallowed_methods, reason = "a program of nothing but std has no fs_err")]
+
+mod arguments;
+#[allow(dead_code, unreachable_pub, reason = "the library shows and uses all of it")]
+mod control;
+mod directories;
+mod log;
+mod machine;
+mod mux;
+mod owner;
+mod poll;
+mod signals;
+#[allow(dead_code, unreachable_pub, reason = "the library shows and uses all of it")]
+mod state;
+mod supervisor;
+mod sys;
+
+use std::io;
+
+use crate::arguments::Arguments;
+
+fn main() -> io::Result<()> {
+    sys::set_name(b"smolvm-supervis\0");
+    sys::leave_session();
+    supervisor::run(Arguments::take(std::env::args_os())?)
+}

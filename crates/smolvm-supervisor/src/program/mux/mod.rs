@@ -1,0 +1,338 @@
+//! Any number of clients on one channel to the guest: each speaks the protocol with this module
+//! as if it were the guest, and has channels of its own.
+//!
+//! Memory stays bounded whatever the guest does, since it can send no more than clients gave it
+//! credit for; whatever a client does, no other waits for it.
+
+mod channel;
+mod client;
+mod guest;
+mod outgoing;
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use smolvm_protocol::{ProtocolError, Reply, Request, WINDOW};
+
+use self::channel::{Channels, ClientId, Verdict};
+use self::client::Client;
+use self::guest::{Guest, Heard};
+use crate::poll::{PollSet, Ready};
+use crate::state::Agent;
+
+/// The clients, and the guest that they speak with.
+pub(crate) struct Mux {
+    listener: UnixListener,
+    /// `None` when nothing more can be believed of it, or it has closed the channel.
+    guest: Option<Guest>,
+    agent: Agent,
+    clients: BTreeMap<ClientId, Client>,
+    next_client: ClientId,
+    channels: Channels,
+    /// The frames on channels that nobody has opened.
+    strays: u32,
+    buffer: Vec<u8>,
+}
+
+/// What a descriptor of the mux is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The socket that clients connect to.
+    Listener,
+    /// The channel to the guest.
+    Guest,
+    /// A client.
+    Client(ClientId),
+}
+
+/// The clients that are served at once. Others wait until one of them leaves.
+const MAX_CLIENTS: usize = 64;
+/// How many bytes are read at once.
+const READ: usize = 64 * 1024;
+/// While so much is on its way to the guest, clients are not read.
+const GUEST_FULL: usize = 256 * 1024;
+/// A guest that reads nothing, although it can be sent only answers to what it says itself.
+const GUEST_LIMIT: usize = 32 * 1024 * 1024;
+/// The most bytes on their way to all clients together; past it the one with most is cut off.
+const CLIENTS_LIMIT: usize = 256 * 1024 * 1024;
+/// How many frames on channels that nobody has opened are overlooked.
+const MAX_STRAYS: u32 = 10_000;
+/// How long clients may take to read the last words.
+const LINGER: Duration = Duration::from_millis(500);
+
+impl Mux {
+    /// Listens on `socket` for clients, and speaks with the guest over `channel`.
+    pub(crate) fn new(socket: &Path, channel: UnixStream) -> io::Result<Self> {
+        match fs::remove_file(socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(socket)?;
+        fs::set_permissions(socket, Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener,
+            guest: Some(Guest::new(channel)?),
+            agent: Agent::Awaited,
+            clients: BTreeMap::new(),
+            next_client: 0,
+            channels: Channels::default(),
+            strays: 0,
+            buffer: vec![0; READ],
+        })
+    }
+
+    /// How it stands with the agent.
+    pub(crate) fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    /// Adds the descriptors that are to be waited for.
+    pub(crate) fn listen<T: Copy>(&self, set: &mut PollSet<T>, token: impl Fn(End) -> T) {
+        if self.clients.len() < MAX_CLIENTS {
+            set.add(&self.listener, token(End::Listener), true, false);
+        }
+        let mut is_full = false;
+        if let Some(guest) = &self.guest {
+            is_full = guest.outgoing.len() >= GUEST_FULL;
+            set.add(&guest.socket, token(End::Guest), true, !guest.outgoing.is_empty());
+        }
+        for (&id, client) in &self.clients {
+            let is_heard = client.is_heard() && !is_full;
+            set.add(&client.socket, token(End::Client(id)), is_heard, !client.outgoing.is_empty());
+        }
+    }
+
+    /// Does what can be done now that a descriptor is ready.
+    pub(crate) fn serve(&mut self, end: End, ready: Ready) {
+        match end {
+            End::Listener => self.accept(),
+            End::Guest => {
+                if let Some(guest) = self.guest.as_mut().filter(|_| ready.writable) {
+                    guest.outgoing.unblock();
+                }
+                if ready.readable {
+                    self.hear_guest();
+                }
+            }
+            End::Client(id) => self.serve_client(id, ready),
+        }
+    }
+
+    /// Writes what can be written. To be called when all that was ready has been served.
+    pub(crate) fn flush(&mut self) {
+        let mut lost = None;
+        if let Some(guest) = &mut self.guest {
+            if guest.outgoing.flush(&guest.socket).is_err() {
+                lost = Some("the VMM closed the agent's channel".to_owned());
+            } else if guest.outgoing.len() > GUEST_LIMIT {
+                lost = Some(broken("it reads nothing"));
+            }
+        }
+        if let Some(why) = lost {
+            self.lose_guest(why);
+        }
+        let mut gone = Vec::new();
+        let mut total = 0;
+        for (&id, client) in &mut self.clients {
+            if client.outgoing.flush(&client.socket).is_err() || client.is_over() {
+                gone.push(id);
+            }
+            total += client.outgoing.len();
+        }
+        if total > CLIENTS_LIMIT {
+            let fullest = self.clients.iter().max_by_key(|(_, client)| client.outgoing.len());
+            gone.extend(fullest.map(|(&id, _)| id));
+        }
+        for id in gone {
+            self.forget(id);
+        }
+    }
+
+    /// Takes what the guest said last, gives all clients what is still theirs, and disconnects
+    /// them: the VMM has ended.
+    pub(crate) fn finish(mut self) {
+        let mut left = usize::MAX;
+        // As much as a socket holds, and not what a child of the VMM may go on to write.
+        for _ in 0..64 {
+            if self.guest.is_none() || left == 0 {
+                break;
+            }
+            left = self.hear_guest();
+        }
+        let deadline = Instant::now() + LINGER;
+        loop {
+            self.flush();
+            let mut set = PollSet::new();
+            for (&id, client) in &self.clients {
+                if !client.outgoing.is_empty() {
+                    set.add(&client.socket, id, false, true);
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if set.is_empty() || left.is_zero() {
+                return;
+            }
+            for (id, _) in set.wait(Some(left)).unwrap_or_default() {
+                if let Some(client) = self.clients.get_mut(&id) {
+                    client.outgoing.unblock();
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        match self.listener.accept() {
+            Ok((socket, _)) => {
+                if let Ok(client) = Client::new(socket) {
+                    self.clients.insert(self.next_client, client);
+                    self.next_client += 1;
+                }
+            }
+            // The client waits; who asks again at once gets no descriptor either.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn serve_client(&mut self, id: ClientId, ready: Ready) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if ready.writable {
+            client.outgoing.unblock();
+        }
+        if ready.readable {
+            match client.socket.read(&mut self.buffer) {
+                Ok(count) if count > 0 => {
+                    client.push(&self.buffer[..count]);
+                    self.attend(id);
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                _ => self.forget(id),
+            }
+        } else if ready.closed {
+            // Nobody is there to hear what is still to come.
+            self.forget(id);
+        }
+    }
+
+    /// Does what a client wants, if the guest is there.
+    fn attend(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if let Agent::Lost(why) = &self.agent {
+            client.dismiss(why);
+        } else if let Some(guest) = &mut self.guest
+            && let Some(welcome) = guest.welcome()
+        {
+            client.welcome(welcome);
+            client.forward(id, &mut self.channels, guest.outgoing.end());
+            if !client.is_heard() {
+                self.close_channels(id);
+            }
+        }
+    }
+
+    /// Forgets a client that is gone.
+    fn forget(&mut self, id: ClientId) {
+        self.close_channels(id);
+        self.clients.remove(&id);
+    }
+
+    /// Has the guest end what a client wanted.
+    fn close_channels(&mut self, id: ClientId) {
+        let (Some(client), Some(guest)) = (self.clients.get(&id), &mut self.guest) else { return };
+        for number in client.channels() {
+            if let Some(channel) = self.channels.get_mut(number)
+                && channel.client.take().is_some()
+            {
+                for credit in channel.replenish(1) {
+                    credit.encode(number, guest.outgoing.end());
+                }
+                Request::Close.encode(number, guest.outgoing.end());
+            }
+        }
+    }
+
+    /// Reads what the guest says. Returns how much that was.
+    fn hear_guest(&mut self) -> usize {
+        let Some(guest) = &mut self.guest else { return 0 };
+        match guest.read(&mut self.buffer) {
+            Heard::Nothing => 0,
+            Heard::End => {
+                self.lose_guest("the VMM closed the agent's channel".into());
+                0
+            }
+            Heard::Bytes(count) => {
+                if let Err(error) = self.pass_on(count) {
+                    self.lose_guest(broken(&error.to_string()));
+                }
+                count
+            }
+        }
+    }
+
+    /// Gives the clients what the guest has said in the first `count` bytes of the buffer.
+    fn pass_on(&mut self, count: usize) -> Result<(), ProtocolError> {
+        let Some(guest) = &mut self.guest else { return Ok(()) };
+        guest.push(&self.buffer[..count])?;
+        let mut credits = Vec::new();
+        while let Some(frame) = guest.next_frame()? {
+            let Some(channel) = self.channels.get_mut(frame.channel) else {
+                self.strays += 1;
+                if self.strays > MAX_STRAYS {
+                    return Err(ProtocolError::Malformed("it answers what nobody has asked"));
+                }
+                continue;
+            };
+            let reply = Reply::decode(&frame)?;
+            let verdict = channel.count_reply(&reply, &frame)?;
+            match channel.client {
+                Some((id, number)) if verdict == Verdict::Pass => {
+                    if let Some(client) = self.clients.get_mut(&id) {
+                        client.reply(number, &frame);
+                    }
+                }
+                Some(_) => {}
+                None => credits
+                    .extend(channel.replenish(WINDOW / 4).map(|credit| (frame.channel, credit))),
+            }
+            if Reply::frame_is_final(&frame) {
+                self.channels.close(frame.channel);
+            }
+        }
+        for (channel, credit) in credits {
+            credit.encode(channel, guest.outgoing.end());
+        }
+        if self.agent == Agent::Awaited && guest.welcome().is_some() {
+            self.agent = Agent::Ready;
+            let waiting = self.clients.iter().filter(|(_, client)| client.is_waiting());
+            for id in waiting.map(|(&id, _)| id).collect::<Vec<_>>() {
+                self.attend(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the session with the guest; all clients learn why.
+    fn lose_guest(&mut self, why: String) {
+        self.guest = None;
+        for client in self.clients.values_mut() {
+            client.dismiss(&why);
+        }
+        self.agent = Agent::Lost(why);
+    }
+}
+
+fn broken(how: &str) -> String {
+    format!("the guest's agent broke the protocol: {how}")
+}

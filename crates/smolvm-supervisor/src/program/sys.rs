@@ -1,0 +1,183 @@
+//! The system calls that `std` has no safe way to, behind functions that are safe to call.
+#![expect(unsafe_code, reason = "a program of nothing but std reaches the C library by itself")]
+
+use std::ffi::{c_int, c_short, c_ulong};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::time::Duration;
+
+/// What `poll(2)` takes and gives.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PollFd {
+    pub(crate) fd: RawFd,
+    pub(crate) events: c_short,
+    pub(crate) revents: c_short,
+}
+
+/// `sigset_t` of the C libraries for Linux: 1024 bits.
+type SignalSet = [u64; 16];
+
+pub(crate) const POLLIN: c_short = 1;
+pub(crate) const POLLOUT: c_short = 4;
+
+pub(crate) const SIGTERM: c_int = 15;
+pub(crate) const SIGCHLD: c_int = 17;
+const SIGHUP: c_int = 1;
+const SIGINT: c_int = 2;
+const SIGKILL: c_int = 9;
+const SIGPIPE: c_int = 13;
+const SIG_DFL: usize = 0;
+const SIG_IGN: usize = 1;
+const SIG_SETMASK: c_int = 2;
+
+const F_SETFD: c_int = 2;
+const F_GETFL: c_int = 3;
+const F_SETFL: c_int = 4;
+const F_DUPFD_CLOEXEC: c_int = 1030;
+const O_NONBLOCK: c_int = 0o4000;
+const O_CLOEXEC: c_int = 0o2_000_000;
+
+const PR_SET_PDEATHSIG: c_int = 1;
+const PR_SET_NAME: c_int = 15;
+
+unsafe extern "C" {
+    fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
+    fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
+    fn dup2(old: c_int, new: c_int) -> c_int;
+    fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int;
+    fn close(fd: c_int) -> c_int;
+    fn setsid() -> c_int;
+    fn getppid() -> c_int;
+    fn prctl(option: c_int, ...) -> c_int;
+    fn signal(number: c_int, handler: usize) -> usize;
+    fn sigemptyset(set: *mut SignalSet) -> c_int;
+    fn sigaddset(set: *mut SignalSet, number: c_int) -> c_int;
+    fn sigprocmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
+    fn signalfd(fd: c_int, set: *const SignalSet, flags: c_int) -> c_int;
+}
+
+/// Waits until one of them is ready, for at most `timeout`.
+pub(crate) fn wait(fds: &mut [PollFd], timeout: Option<Duration>) -> io::Result<()> {
+    // Rounded up, so that nobody asks again and again for the last part of a millisecond.
+    let milliseconds = timeout.map_or(-1, |timeout| {
+        c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX)
+    });
+    let count = c_ulong::try_from(fds.len()).unwrap_or(c_ulong::MAX);
+    // SAFETY: the pointer and the count are those of one slice, which is borrowed mutably.
+    match check(unsafe { poll(fds.as_mut_ptr(), count, milliseconds) }) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Another descriptor of the same file, numbered `least` or higher, closed on exec.
+pub(crate) fn duplicate(fd: RawFd, least: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved; a number that is not open is an error.
+    let duplicate = check(unsafe { fcntl(fd, F_DUPFD_CLOEXEC, least) })?;
+    // SAFETY: the descriptor was just made and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
+}
+
+/// Makes `number` another descriptor of the same file for the rest of this process's life, closed
+/// on exec where `is_private`. Whoever calls this sees to it that nobody uses the number otherwise.
+pub(crate) fn place(fd: BorrowedFd<'_>, number: RawFd, is_private: bool) -> io::Result<()> {
+    let flags = if is_private { O_CLOEXEC } else { 0 };
+    // SAFETY: no memory is involved. The number is one of those that are kept for this.
+    check(unsafe { dup3(fd.as_raw_fd(), number, flags) }).map(drop)
+}
+
+/// Closes a descriptor that came from the process that started this one.
+pub(crate) fn close_inherited(number: RawFd) {
+    // SAFETY: the caller has listed what is open and knows that no value here owns the number.
+    unsafe { close(number) };
+}
+
+/// Makes reads and writes return at once.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    let flags = check(unsafe { fcntl(fd.as_raw_fd(), F_GETFL) })?;
+    // SAFETY: as above.
+    check(unsafe { fcntl(fd.as_raw_fd(), F_SETFL, flags | O_NONBLOCK) }).map(drop)
+}
+
+/// Leaves the session of the process that started this one, with its terminal.
+pub(crate) fn leave_session() {
+    // SAFETY: it has no arguments. It fails only where this is done already.
+    unsafe { setsid() };
+}
+
+/// Gives this process a name of at most 15 bytes for `ps`.
+pub(crate) fn set_name(name: &[u8; 16]) {
+    // SAFETY: the kernel reads at most 16 bytes of it.
+    unsafe { prctl(PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Ignores what a terminal sends, and has `SIGTERM` and `SIGCHLD` come as reads of the descriptor
+/// that is returned: 128 bytes each, the first four of them the number.
+pub(crate) fn catch_signals() -> io::Result<OwnedFd> {
+    for ignored in [SIGHUP, SIGINT, SIGPIPE] {
+        // SAFETY: ignoring is no code of ours that could run at a bad moment.
+        unsafe { signal(ignored, SIG_IGN) };
+    }
+    // SAFETY: whoever started this may have ignored it, and then children leave without a word.
+    unsafe { signal(SIGCHLD, SIG_DFL) };
+    let mut set = MaybeUninit::<SignalSet>::zeroed();
+    // SAFETY: the set is as large as the C library's, and zeroed memory is a valid array.
+    let set = unsafe {
+        sigemptyset(set.as_mut_ptr());
+        sigaddset(set.as_mut_ptr(), SIGTERM);
+        sigaddset(set.as_mut_ptr(), SIGCHLD);
+        set.assume_init()
+    };
+    // SAFETY: the set lives until the call returns; the old one is not asked for.
+    check(unsafe { sigprocmask(SIG_SETMASK, &raw const set, std::ptr::null_mut()) })?;
+    // SAFETY: as above.
+    let fd = check(unsafe { signalfd(-1, &raw const set, O_CLOEXEC | O_NONBLOCK) })?;
+    // SAFETY: the descriptor was just made and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Has the kernel kill the child when this thread ends, whatever ends it; gives the child the
+/// usual reactions to signals; and hands it `agent` as the descriptor numbered `agent_number`, and
+/// the open descriptors numbered `files`.
+pub(crate) fn prepare_child(
+    command: &mut Command,
+    agent: Option<OwnedFd>,
+    agent_number: RawFd,
+    files: std::ops::Range<RawFd>,
+) {
+    let supervisor = std::process::id();
+    let prepare = move || {
+        // SAFETY: none of these calls involves memory that is shared with the other process, takes
+        // a lock or allocates; all are allowed between fork and exec.
+        unsafe {
+            check(prctl(PR_SET_PDEATHSIG, c_ulong::from(SIGKILL.unsigned_abs())))?;
+            // It may have ended before that.
+            if u32::try_from(getppid()) != Ok(supervisor) {
+                return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+            }
+            for number in [SIGHUP, SIGINT, SIGPIPE] {
+                signal(number, SIG_DFL);
+            }
+            let none: SignalSet = [0; 16];
+            check(sigprocmask(SIG_SETMASK, &raw const none, std::ptr::null_mut()))?;
+            if let Some(agent) = &agent {
+                check(dup2(agent.as_raw_fd(), agent_number))?;
+            }
+            for file in files.clone() {
+                check(fcntl(file, F_SETFD, 0))?;
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: what the closure does is allowed between fork and exec, as said in it.
+    unsafe { command.pre_exec(prepare) };
+}
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
