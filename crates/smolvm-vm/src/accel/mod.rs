@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::Architecture;
 
+pub(crate) use cpuinfo::CpuInfo;
 pub(crate) use kvm::KvmChecks;
 pub(crate) use obstacle::KvmObstacle;
 

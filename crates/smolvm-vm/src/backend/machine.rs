@@ -1,0 +1,102 @@
+//! [`MachineSpec`]: a machine, as a VMM is to make it.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use crate::accel::Accelerator;
+use crate::kernel::Architecture;
+
+/// A machine, as a VMM is to make it.
+#[derive(Debug, Clone)]
+pub(crate) struct MachineSpec {
+    pub(crate) variant: Variant,
+    pub(crate) architecture: Architecture,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) vcpu_count: u32,
+    pub(crate) mem_size_mib: u32,
+    pub(crate) kernel: FileRef,
+    pub(crate) initrd: FileRef,
+    /// What the kernel is told.
+    pub(crate) command_line: String,
+    /// In the order in which the guest sees them: `/dev/vda` first.
+    pub(crate) disks: Vec<Disk>,
+    pub(crate) network: Option<Nic>,
+    /// The address on vsock, where the host has it.
+    pub(crate) vsock_cid: Option<u32>,
+    /// Where the VMM listens for what it is told while it runs.
+    pub(crate) qmp_socket: PathBuf,
+}
+
+/// The kinds of machine, in the order in which they are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// Few devices, on virtio-mmio, told to the kernel by ACPI.
+    Microvm,
+    /// The same, for kernels that take the devices from their command line alone.
+    MicrovmWithoutAcpi,
+    /// A PC with a PCI bus, for kernels that have no virtio-mmio.
+    Q35,
+    /// QEMU's own machine for arm64.
+    Virt,
+}
+
+/// A file that a VMM opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FileRef {
+    Path(PathBuf),
+    /// A descriptor of this number, which the VMM inherits.
+    Inherited(RawFd),
+}
+
+/// A disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    pub(crate) format: Format,
+    pub(crate) file: FileRef,
+    /// For qcow2: the raw file with all that this one does not hold.
+    pub(crate) backing: Option<FileRef>,
+    pub(crate) read_only: bool,
+}
+
+/// How a VMM reads the file of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Raw,
+    Qcow2,
+}
+
+/// What the guest's network device is connected to.
+#[derive(Debug, Clone)]
+pub(crate) enum Nic {
+    /// A program that listens on this socket for Ethernet frames, such as passt.
+    Stream { socket: PathBuf, mac: String },
+    /// The VMM's own network, which leads nowhere.
+    Restricted { mac: String },
+}
+
+impl Disk {
+    /// A disk that holds all that it is.
+    pub(crate) fn raw(file: FileRef) -> Self {
+        Self { format: Format::Raw, file, backing: None, read_only: false }
+    }
+
+    /// The same, which the guest cannot write to.
+    pub(crate) fn read_only(file: FileRef) -> Self {
+        Self { read_only: true, ..Self::raw(file) }
+    }
+
+    /// A qcow2 file with what differs from a raw one.
+    pub(crate) fn over(file: FileRef, backing: FileRef) -> Self {
+        Self { format: Format::Qcow2, backing: Some(backing), ..Self::raw(file) }
+    }
+}
+
+impl Variant {
+    /// The kinds to try for a kernel of this architecture.
+    pub(crate) fn all_for(architecture: Architecture) -> &'static [Self] {
+        match architecture {
+            Architecture::X86_64 => &[Self::Microvm, Self::MicrovmWithoutAcpi, Self::Q35],
+            Architecture::Aarch64 => &[Self::Virt],
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! From a [`MachineSpec`] to QEMU's command line.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::Path;
+
+use super::super::machine::{Disk, FileRef, Format, MachineSpec, Nic, Variant};
+use crate::accel::Accelerator;
+
+/// The descriptor that is the guest's end of the agent's channel.
+const AGENT_FD: RawFd = 9;
+
+/// The arguments with which QEMU makes the machine: nothing but what is named here, no display,
+/// no configuration of the user's, no privileges to be gained. A reset ends it.
+pub(crate) fn arguments(machine: &MachineSpec) -> Vec<OsString> {
+    let mut line = Line::default();
+    line.flag("-nodefaults");
+    line.flag("-no-user-config");
+    line.flag("-no-reboot");
+    line.option("-display", "none");
+    // It makes no process, and gains nothing by a set-user-id program.
+    line.option(
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+    );
+    line.option("-machine", machine_type(machine.variant));
+    let (accelerator, processor) = match machine.accelerator {
+        Accelerator::Kvm => ("kvm", "host"),
+        Accelerator::Tcg => ("tcg", "max"),
+    };
+    line.option("-accel", accelerator);
+    line.option("-cpu", processor);
+    line.option("-smp", machine.vcpu_count.to_string());
+    line.option("-m", format!("{}M", machine.mem_size_mib));
+    line.option("-kernel", path_of(&machine.kernel));
+    line.option("-initrd", path_of(&machine.initrd));
+    line.option("-append", machine.command_line.as_str());
+
+    line.option("-chardev", "stdio,id=console,signal=off");
+    line.option("-serial", "chardev:console");
+    line.option("-chardev", with("socket,id=qmp,server=on,wait=off,path=", &machine.qmp_socket));
+    line.option("-mon", "chardev=qmp,mode=control");
+
+    let bus = Bus::of(machine.variant);
+    line.option("-device", bus.device("virtio-serial"));
+    line.option("-chardev", format!("socket,id=agent,fd={AGENT_FD}"));
+    line.option("-device", "virtserialport,chardev=agent,name=smolvm.agent");
+    line.option("-device", bus.device("virtio-rng"));
+    for (number, disk) in machine.disks.iter().enumerate() {
+        line.disk(number, disk, bus);
+    }
+    if let Some(nic) = &machine.network {
+        line.network(nic, bus);
+    }
+    if let Some(cid) = machine.vsock_cid {
+        line.option("-device", format!("{},guest-cid={cid}", bus.device("vhost-vsock")));
+    }
+    line.arguments
+}
+
+fn machine_type(variant: Variant) -> &'static str {
+    match variant {
+        Variant::Microvm => "microvm",
+        Variant::MicrovmWithoutAcpi => "microvm,acpi=off",
+        Variant::Q35 => "q35",
+        Variant::Virt => "virt",
+    }
+}
+
+/// What virtio devices are attached to.
+#[derive(Debug, Clone, Copy)]
+enum Bus {
+    Mmio,
+    Pci,
+}
+
+impl Bus {
+    fn of(variant: Variant) -> Self {
+        match variant {
+            Variant::Microvm | Variant::MicrovmWithoutAcpi => Self::Mmio,
+            Variant::Q35 | Variant::Virt => Self::Pci,
+        }
+    }
+
+    /// The name of a device on this bus.
+    fn device(self, name: &str) -> String {
+        match self {
+            Self::Mmio => format!("{name}-device"),
+            Self::Pci => format!("{name}-pci"),
+        }
+    }
+}
+
+/// A command line as it grows.
+#[derive(Default)]
+struct Line {
+    arguments: Vec<OsString>,
+    descriptor_sets: u32,
+}
+
+impl Line {
+    fn flag(&mut self, name: &str) {
+        self.arguments.push(name.into());
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<OsString>) {
+        self.arguments.push(name.into());
+        self.arguments.push(value.into());
+    }
+
+    fn disk(&mut self, number: usize, disk: &Disk, bus: Bus) {
+        let node = format!("disk{number}");
+        let backing = disk.backing.as_ref().map(|backing| {
+            let base = format!("base{number}");
+            self.block_file(&base, backing, true);
+            self.option("-blockdev", format!("driver=raw,node-name={base},file={base}-file,read-only=on"));
+            base
+        });
+        self.block_file(&node, &disk.file, disk.read_only);
+        let driver = match disk.format {
+            Format::Raw => "raw",
+            Format::Qcow2 => "qcow2",
+        };
+        let mut format = format!("driver={driver},node-name={node},file={node}-file,discard=unmap");
+        if disk.read_only {
+            format.push_str(",read-only=on");
+        }
+        if let Some(base) = backing {
+            format.push_str(&format!(",backing={base}"));
+        }
+        self.option("-blockdev", format);
+        self.option("-device", format!("{},drive={node}", bus.device("virtio-blk")));
+    }
+
+    /// The file below a disk, as a node of its own.
+    fn block_file(&mut self, node: &str, file: &FileRef, read_only: bool) {
+        let mut value = OsString::from(format!("driver=file,node-name={node}-file,discard=unmap,"));
+        if read_only {
+            value.push("read-only=on,");
+        }
+        match file {
+            FileRef::Path(path) => value.push(with("filename=", path)),
+            // QEMU opens a member of the set anew where it needs other rights, and checks them.
+            FileRef::Inherited(number) => {
+                self.descriptor_sets += 1;
+                let set = self.descriptor_sets;
+                self.option("-add-fd", format!("fd={number},set={set}"));
+                value.push(format!("filename=/dev/fdset/{set}"));
+            }
+        }
+        self.option("-blockdev", value);
+    }
+
+    fn network(&mut self, nic: &Nic, bus: Bus) {
+        let mac = match nic {
+            Nic::Stream { socket, mac } => {
+                let prefix = "stream,id=net,server=off,addr.type=unix,addr.path=";
+                self.option("-netdev", with(prefix, socket));
+                mac
+            }
+            Nic::Restricted { mac } => {
+                self.option("-netdev", "user,id=net,restrict=on");
+                mac
+            }
+        };
+        self.option("-device", format!("{},netdev=net,mac={mac}", bus.device("virtio-net")));
+    }
+}
+
+/// A path after the beginning of an option. A comma ends a value there; two stand for one.
+fn with(prefix: &str, path: &Path) -> OsString {
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+
+    let mut value = prefix.as_bytes().to_vec();
+    for &byte in path.as_os_str().as_bytes() {
+        value.push(byte);
+        if byte == b',' {
+            value.push(byte);
+        }
+    }
+    OsString::from_vec(value)
+}
+
+/// A path that QEMU opens by itself.
+fn path_of(file: &FileRef) -> OsString {
+    match file {
+        FileRef::Path(path) => path.into(),
+        FileRef::Inherited(number) => format!("/proc/self/fd/{number}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Architecture;
+
+    fn machine(variant: Variant) -> MachineSpec {
+        MachineSpec {
+            variant,
+            architecture: Architecture::X86_64,
+            accelerator: Accelerator::Tcg,
+            vcpu_count: 2,
+            mem_size_mib: 512,
+            kernel: FileRef::Inherited(10),
+            initrd: FileRef::Path("/vms/a,b/initrd.img".into()),
+            command_line: "console=ttyS0 quiet".to_owned(),
+            disks: vec![
+                Disk {
+                    format: Format::Qcow2,
+                    file: FileRef::Path("/vms/a,b/disk.qcow2".into()),
+                    backing: Some(FileRef::Inherited(11)),
+                    read_only: false,
+                },
+                Disk {
+                    format: Format::Raw,
+                    file: FileRef::Inherited(12),
+                    backing: None,
+                    read_only: true,
+                },
+            ],
+            network: Some(Nic::Stream {
+                socket: "/run/n,1".into(),
+                mac: "52:54:00:00:00:01".to_owned(),
+            }),
+            vsock_cid: None,
+            qmp_socket: "/run/qmp.sock".into(),
+        }
+    }
+
+    fn line(machine: &MachineSpec) -> String {
+        let words: Vec<_> =
+            arguments(machine).iter().map(|word| word.to_str().unwrap().to_owned()).collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn a_microvm_has_its_devices_on_mmio() {
+        let line = line(&machine(Variant::Microvm));
+        for part in [
+            "-machine microvm -accel tcg -cpu max -smp 2 -m 512M",
+            "-kernel /proc/self/fd/10 -initrd /vms/a,b/initrd.img",
+            "-add-fd fd=11,set=1 -blockdev driver=file,node-name=base0-file,discard=unmap,read-only=on,filename=/dev/fdset/1",
+            "filename=/vms/a,,b/disk.qcow2",
+            "driver=qcow2,node-name=disk0,file=disk0-file,discard=unmap,backing=base0",
+            "-add-fd fd=12,set=2",
+            "virtio-blk-device,drive=disk1",
+            "addr.path=/run/n,,1",
+            "virtserialport,chardev=agent,name=smolvm.agent",
+        ] {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+        assert!(!line.contains("-pci"), "{line}");
+        assert!(!line.contains("kvm"), "{line}");
+    }
+
+    #[test]
+    fn other_machines_have_them_on_pci() {
+        for (variant, name) in [(Variant::Q35, "q35"), (Variant::Virt, "virt")] {
+            let line = line(&machine(variant));
+            assert!(line.contains(&format!("-machine {name} ")), "{line}");
+            assert!(line.contains("virtio-blk-pci,drive=disk0"), "{line}");
+            assert!(line.contains("virtio-serial-pci"), "{line}");
+        }
+        assert!(line(&machine(Variant::MicrovmWithoutAcpi)).contains("microvm,acpi=off"));
+    }
+
+    #[test]
+    fn a_network_that_leads_nowhere_is_restricted() {
+        let mut machine = machine(Variant::Microvm);
+        machine.network = Some(Nic::Restricted { mac: "52:54:00:00:00:01".to_owned() });
+        assert!(line(&machine).contains("user,id=net,restrict=on"));
+        machine.network = None;
+        assert!(!line(&machine).contains("-netdev"));
+    }
+
+    #[test]
+    fn vsock_is_there_where_the_host_has_it() {
+        let mut machine = machine(Variant::Microvm);
+        machine.vsock_cid = Some(77);
+        assert!(line(&machine).contains("vhost-vsock-device,guest-cid=77"));
+    }
+}

@@ -1,0 +1,129 @@
+//! QEMU: finding it, and telling it what to run.
+
+mod arguments;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::kernel::Architecture;
+
+pub(crate) use arguments::arguments;
+
+/// A QEMU of this host that is new enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Qemu {
+    pub(crate) program: PathBuf,
+    pub(crate) version: Version,
+}
+
+/// A version, such as 7.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version(pub(crate) u32, pub(crate) u32);
+
+/// Why there is no QEMU to use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QemuError {
+    /// It is not there.
+    #[error("QEMU is missing: there is no {program}. Install the package {package} (Debian, Ubuntu: apt install {package}), or name the program in {PROGRAM}")]
+    Missing {
+        /// The program that was looked for.
+        program: String,
+        /// The Debian package that has it.
+        package: &'static str,
+    },
+    /// It does not say what version it is of.
+    #[error("{} does not tell its version: {reason}. Reinstall it, or name another one in {PROGRAM}", program.display())]
+    Broken {
+        /// The program.
+        program: PathBuf,
+        /// What happened instead.
+        reason: String,
+    },
+    /// It is older than what is needed.
+    #[error("{} is QEMU {}.{}, at least 7.2 is needed. Upgrade it, or name another one in {PROGRAM}", program.display(), found.0, found.1)]
+    TooOld {
+        /// The program.
+        program: PathBuf,
+        /// Its version, major and minor.
+        found: (u32, u32),
+    },
+}
+
+/// The environment variable that names the program.
+const PROGRAM: &str = "SMOLVM_QEMU";
+
+/// The first version with network devices on Unix sockets (`-netdev stream`).
+const OLDEST: Version = Version(7, 2);
+
+impl Qemu {
+    /// The QEMU that `$SMOLVM_QEMU` names, else the one in `PATH`.
+    pub(crate) fn find(architecture: Architecture) -> Result<Self, QemuError> {
+        let (name, package) = match architecture {
+            Architecture::X86_64 => ("qemu-system-x86_64", "qemu-system-x86"),
+            Architecture::Aarch64 => ("qemu-system-aarch64", "qemu-system-arm"),
+        };
+        let chosen = std::env::var_os(PROGRAM).filter(|program| !program.is_empty());
+        let program = match &chosen {
+            Some(program) => in_path(Path::new(program)),
+            None => in_path(Path::new(name)),
+        };
+        let program = program.ok_or_else(|| {
+            let wanted = chosen.unwrap_or_else(|| OsString::from(name));
+            QemuError::Missing { program: wanted.to_string_lossy().into_owned(), package }
+        })?;
+        let version = version_of(&program)?;
+        if version < OLDEST {
+            return Err(QemuError::TooOld { program, found: (version.0, version.1) });
+        }
+        Ok(Self { program, version })
+    }
+}
+
+/// The first program of this name in `PATH`, or the path itself.
+pub(crate) fn in_path(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return program.is_file().then(|| program.to_owned());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+fn version_of(program: &Path) -> Result<Version, QemuError> {
+    let broken = |reason: String| QemuError::Broken { program: program.to_owned(), reason };
+    let output = Command::new(program).arg("--version").output();
+    let output = output.map_err(|error: io::Error| broken(error.to_string()))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    parse_version(&said).ok_or_else(|| broken(format!("it says {:?}", said.lines().next())))
+}
+
+/// `QEMU emulator version 7.2.22 (Debian …)`.
+fn parse_version(said: &str) -> Option<Version> {
+    let version = said.strip_prefix("QEMU emulator version ")?;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    Some(Version(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        let debian = "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright";
+        assert_eq!(parse_version(debian), Some(Version(7, 2)));
+        assert_eq!(parse_version("QEMU emulator version 10.0.2"), Some(Version(10, 0)));
+        assert_eq!(parse_version("qemu 7"), None);
+        assert!(Version(6, 9) < OLDEST && Version(10, 0) > OLDEST);
+    }
+
+    #[test]
+    fn programs_are_found_as_a_shell_finds_them() {
+        assert!(in_path(Path::new("sh")).is_some());
+        assert_eq!(in_path(Path::new("/bin/sh")), Some("/bin/sh".into()));
+        assert_eq!(in_path(Path::new("no-such-program")), None);
+        assert_eq!(in_path(Path::new("/no/such/program")), None);
+    }
+}
