@@ -18,8 +18,6 @@ pub enum Order {
     Launch(Vec<Program>),
     /// End the VMM at once. The answer comes when it has ended: [`Report::Ended`].
     Kill,
-    /// From now on the VM stays when its owner goes. The answer: [`Report::Detached`].
-    Detach,
     /// End everything, remove the VM's directories and exit. The answer: [`Report::Deleted`].
     Delete,
 }
@@ -39,8 +37,6 @@ pub enum Report {
     Launched(u32),
     /// The VMM has ended.
     Ended(How),
-    /// The VM stays when its owner goes.
-    Detached,
     /// Nothing is left of the VM.
     Deleted,
 }
@@ -75,6 +71,21 @@ pub struct Messages {
 
 /// The longest message in bytes. The arguments of a VMM are a few KiB.
 const MAX_MESSAGE: usize = 1024 * 1024;
+
+impl Program {
+    /// The VMM: these are its arguments.
+    pub fn vmm(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self::helper(arguments, None)
+    }
+
+    /// A program beside the VMM, which is ready when it listens on `socket`.
+    pub fn helper(
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+        socket: impl Into<Option<PathBuf>>,
+    ) -> Self {
+        Self { arguments: arguments.into_iter().map(Into::into).collect(), socket: socket.into() }
+    }
+}
 
 impl Messages {
     /// Takes in what was read.
@@ -124,7 +135,6 @@ impl Order {
                 message(b'l', &texts)
             }
             Self::Kill => message(b'k', &[]),
-            Self::Detach => message(b't', &[]),
             Self::Delete => message(b'd', &[]),
         }
     }
@@ -147,7 +157,6 @@ impl Order {
                 Ok(Self::Launch(programs))
             }
             b'k' => Ok(Self::Kill),
-            b't' => Ok(Self::Detach),
             b'd' => Ok(Self::Delete),
             _ => Err(Malformed),
         }
@@ -166,7 +175,6 @@ impl Report {
             Self::Failed(why) => message(b'F', &text(why.clone())),
             Self::Launched(process) => message(b'L', &text(process.to_string())),
             Self::Ended(how) => message(b'E', &text(how.to_string())),
-            Self::Detached => message(b'T', &[]),
             Self::Deleted => message(b'D', &[]),
         }
     }
@@ -181,7 +189,6 @@ impl Report {
             b'F' => Ok(Self::Failed(text()?.to_string_lossy().into_owned())),
             b'L' => Ok(Self::Launched(parse(&text()?)?)),
             b'E' => Ok(Self::Ended(parse(&text()?)?)),
-            b'T' => Ok(Self::Detached),
             b'D' => Ok(Self::Deleted),
             _ => Err(Malformed),
         }
@@ -258,22 +265,14 @@ impl std::error::Error for Malformed {}
 mod tests {
     use super::*;
 
-    fn program(arguments: &[&str], socket: Option<&str>) -> Program {
-        Program {
-            arguments: arguments.iter().map(OsString::from).collect(),
-            socket: socket.map(PathBuf::from),
-        }
-    }
-
     #[test]
     fn what_is_said_is_heard() {
         let orders = [
             Order::Launch(vec![
-                program(&["passt", "--socket", ""], Some("/run/net.sock")),
-                program(&["qemu-system-x86_64"], None),
+                Program::helper(["passt", "--socket", ""], PathBuf::from("/run/net.sock")),
+                Program::vmm(["qemu-system-x86_64"]),
             ]),
             Order::Kill,
-            Order::Detach,
             Order::Delete,
         ];
         let reports = [
@@ -284,7 +283,6 @@ mod tests {
             Report::Launched(4711),
             Report::Ended(How::Exit(3)),
             Report::Ended(How::Signal(9)),
-            Report::Detached,
             Report::Deleted,
         ];
         let mut messages = Messages::default();

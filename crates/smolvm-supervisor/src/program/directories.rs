@@ -16,8 +16,7 @@ pub(crate) struct Directories {
     pub(crate) state: PathBuf,
     /// Its sockets.
     pub(crate) runtime: PathBuf,
-    /// Whether the VM stays when its owner goes.
-    pub(crate) is_detached: bool,
+    is_detached: bool,
     /// Locked while this process lives, so that others see that it does.
     _lock: File,
     runtime_lock: Option<File>,
@@ -38,8 +37,7 @@ impl Directories {
     /// Makes the directories, or takes over those of a VM that has no supervisor.
     pub(crate) fn claim(state: &Path, runtime: &Path, mode: Mode) -> Result<Self, ClaimError> {
         let _global = lock_globally(state)?;
-        let is_detached = mode == Mode::Adopt;
-        if is_detached {
+        if mode == Mode::Adopt {
             match state.join(state::DETACHED).try_exists() {
                 Ok(true) => {}
                 Ok(false) => return Err(ClaimError::NotFound),
@@ -51,29 +49,34 @@ impl Directories {
                 _ => ClaimError::Io(state.to_owned(), error),
             })?;
         }
-        let lock = lock_file(&state.join(state::LOCK))?;
-        let runtime_lock = claim_runtime(runtime).inspect_err(|_| {
+        Self::take(state, runtime, mode).inspect_err(|_| {
             // Half a VM is none.
-            if !is_detached {
+            if mode != Mode::Adopt {
                 let _ = fs::remove_dir_all(state);
             }
-        })?;
+        })
+    }
+
+    /// Takes directories of which the first exists.
+    fn take(state: &Path, runtime: &Path, mode: Mode) -> Result<Self, ClaimError> {
+        let lock = lock_file(&state.join(state::LOCK))?;
+        if mode == Mode::Detached {
+            let marker = state.join(state::DETACHED);
+            File::create(&marker).map_err(|error| ClaimError::Io(marker, error))?;
+        }
+        let runtime_lock = claim_runtime(runtime)?;
         Ok(Self {
             state: state.to_owned(),
             runtime: runtime.to_owned(),
-            is_detached,
+            is_detached: mode != Mode::Owned,
             _lock: lock,
             runtime_lock: Some(runtime_lock),
         })
     }
 
-    /// From now on the VM stays when its owner goes.
-    pub(crate) fn detach(&mut self) -> io::Result<()> {
-        if !self.is_detached {
-            File::create(self.state.join(state::DETACHED))?;
-            self.is_detached = true;
-        }
-        Ok(())
+    /// Whether the VM stays when its owner goes. One that is half made does not.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.is_detached && self.state.join(state::RECORD).exists()
     }
 
     /// Removes the sockets that the last run of the VMM left.

@@ -16,6 +16,8 @@ pub const FILE: &str = "state";
 pub const LOCK: &str = "lock";
 /// The name of the file that is there when the VM stays without its owner.
 pub const DETACHED: &str = "detached";
+/// The name of the file that its maker writes last: without it a VM is half made.
+pub const RECORD: &str = "config.json";
 /// The name of the lock beside the VMs' directories, under which they are made and removed.
 pub const GLOBAL_LOCK: &str = ".lock";
 /// What the name of a VM's directory begins with while it is being removed.

@@ -23,8 +23,6 @@ pub(crate) struct Supervisor {
     machine: Machine,
     mux: Option<Mux>,
     state: State,
-    /// Whether the VM is to stay once it has been started.
-    is_to_stay: bool,
 }
 
 /// Whose descriptor it is that is ready.
@@ -67,24 +65,16 @@ pub(crate) fn run(arguments: Arguments) -> io::Result<()> {
         Err(error) => {
             let why = format!("{}: {error}", directories.state.join(state::FILE).display());
             owner.tell(&Report::Failed(why));
-            if !directories.is_detached {
-                return directories.remove().map_err(io::Error::other);
-            }
-            return directories.remove_runtime();
+            return if mode == Mode::Adopt {
+                directories.remove_runtime()
+            } else {
+                directories.remove().map_err(io::Error::other)
+            };
         }
     };
     let machine = Machine::new(&directories.state, files);
     owner.tell(&Report::Ready);
-    Supervisor {
-        owner,
-        signals,
-        directories,
-        machine,
-        mux: None,
-        state,
-        is_to_stay: mode == Mode::Detached,
-    }
-    .run()
+    Supervisor { owner, signals, directories, machine, mux: None, state }.run()
 }
 
 /// The state of a VM that does not run; how it ended is kept when it is adopted.
@@ -161,8 +151,7 @@ impl Supervisor {
             }
             Token::Signals => {
                 if self.signals.take() {
-                    let is_kept = self.directories.is_detached;
-                    return if is_kept { Next::Leave } else { Next::Delete };
+                    return self.end();
                 }
                 if let Some(how) = self.machine.reap() {
                     self.ended(how);
@@ -192,13 +181,6 @@ impl Supervisor {
                     self.owner.tell(&Report::Failed("the launch was given up".into()));
                 }
             }
-            Order::Detach => {
-                let report = match self.directories.detach() {
-                    Ok(()) => Report::Detached,
-                    Err(error) => Report::Failed(error.to_string()),
-                };
-                self.owner.tell(&report);
-            }
             Order::Delete => return Next::Delete,
         }
         Next::GoOn
@@ -219,13 +201,6 @@ impl Supervisor {
         match launched {
             Ok(None) => {}
             Ok(Some(vmm)) => {
-                if self.is_to_stay
-                    && let Err(error) = self.directories.detach()
-                {
-                    self.machine.kill();
-                    self.owner.tell(&Report::Failed(error.to_string()));
-                    return;
-                }
                 self.state.status = Status::Running(vmm);
                 self.state.helpers = self.machine.helpers();
                 self.state.started = Some(state::now());
@@ -255,15 +230,16 @@ impl Supervisor {
 
     /// What to do if the owner is not there any more.
     fn without_owner(&self) -> Next {
-        if self.owner.is_there() {
+        if self.owner.is_there() || self.machine.is_busy() && self.directories.are_kept() {
             Next::GoOn
-        } else if !self.directories.is_detached {
-            Next::Delete
-        } else if !self.machine.is_busy() {
-            Next::Leave
         } else {
-            Next::GoOn
+            self.end()
         }
+    }
+
+    /// What becomes of a VM that is to end.
+    fn end(&self) -> Next {
+        if self.directories.are_kept() { Next::Leave } else { Next::Delete }
     }
 
     fn delete(mut self) {
