@@ -8,3 +8,4 @@ mod disk;
 mod initrd;
 mod kernel;
 mod network;
+pub mod session;

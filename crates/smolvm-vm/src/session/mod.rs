@@ -1,0 +1,70 @@
+//! [`Session`]: running commands, copying files and reaching ports in a guest, over the socket of
+//! its supervisor.
+//!
+//! What is said there is [`smolvm_protocol`]'s. The guest is not trusted: whatever it sends, it can
+//! end the session, but not crash the host, keep a caller beyond his deadline, take memory without
+//! bound, or have anything written outside of where a copy belongs.
+
+mod channel;
+mod command;
+mod error;
+mod guest_text;
+mod handshake;
+mod inbox;
+mod link;
+mod outcome;
+mod outgoing;
+mod run;
+mod wait;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use smolvm_protocol::{FailureKind, Network, PowerOff, Welcome, WindowSize};
+
+pub use command::Command;
+pub use error::SessionError;
+pub use guest_text::GuestText;
+pub use outcome::{CommandResult, ExitStatus};
+
+use handshake::Welcomed;
+use link::Connection;
+
+/// A connection to the agent of a running VM. Clones are the same session; it ends with the last
+/// of them and of the processes and forwarded ports that came from it.
+///
+/// All calls can be made from many threads at once.
+#[derive(Debug, Clone)]
+pub struct Session {
+    connection: Arc<Connection>,
+    welcome: Arc<Welcome>,
+}
+
+impl Session {
+    /// Connects to the supervisor's `socket`, and waits until the guest's agent is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Connect`] where nobody listens there, [`SessionError::NotReady`] once the
+    /// deadline has passed, [`SessionError::Disconnected`] where the VM ended first, or
+    /// [`SessionError::Protocol`].
+    pub fn connect(socket: &Path, deadline: Instant) -> Result<Self, SessionError> {
+        let Welcomed { socket, welcome, decoder } = handshake::connect_to(socket, deadline)?;
+        let connection = Connection::start(socket, decoder)
+            .map_err(|source| SessionError::Host { action: "start a session's thread", source })?;
+        Ok(Self { connection, welcome: Arc::new(welcome) })
+    }
+
+    /// What the agent said of itself and its guest.
+    #[must_use]
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Whether the session stands. Where it does not, every call fails.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.connection.is_open()
+    }
+}
