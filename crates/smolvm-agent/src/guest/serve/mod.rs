@@ -1,6 +1,32 @@
-//! Serves the host, in the guest's root file system.
+//! Serving the host: sessions over the virtio-serial port and vsock, and all that is asked for in
+//! them.
+//!
+//! One thread does everything, in a loop around `poll`: a [`server::Server`] has
+//! [sessions](session::Session), a session has channels, and each kind of
+//! [channel](channel::Channel) has a module.
 
-/// What the boot has found out about the guest.
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+
+use crate::boot::console;
+use crate::sys::process::{self, Restored};
+
+mod channel;
+mod command;
+mod failure;
+mod outbox;
+mod port;
+mod server;
+mod session;
+mod users;
+
+#[cfg(test)]
+mod tests;
+
+use server::Server;
+
+/// What the agent found when it booted the guest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Guest {
     /// Whether the image's own init is the first process. Without one, the first process ends the
@@ -8,9 +34,20 @@ pub(crate) struct Guest {
     pub(crate) root_has_init: bool,
 }
 
-/// Serves until the machine ends.
-pub(crate) fn run(_guest: Guest) -> ! {
-    loop {
-        std::thread::park();
+/// Serves the host, from inside the root file system of the image.
+pub(crate) fn run(guest: Guest) -> ! {
+    match serve(guest) {
+        Err(error) => console::note(format_args!("cannot serve the host: {error}")),
     }
+    std::process::exit(1)
+}
+
+fn serve(guest: Guest) -> io::Result<Infallible> {
+    std::env::set_current_dir("/")?;
+    let restored = Restored {
+        open_files: process::raise_open_files().ok(),
+        // Whatever eats the guest's memory, the host can still ask for its end.
+        oom_score: fs::write("/proc/self/oom_score_adj", "-1000").is_ok(),
+    };
+    Server::new(guest, restored)?.run()
 }

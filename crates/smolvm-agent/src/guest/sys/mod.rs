@@ -8,8 +8,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 pub(crate) mod child;
+pub(crate) mod clock;
+pub(crate) mod descriptor;
 pub(crate) mod module;
 pub(crate) mod mount;
+pub(crate) mod poll;
+pub(crate) mod process;
+pub(crate) mod pty;
 pub(crate) mod reboot;
 pub(crate) mod signal;
 

@@ -1,0 +1,195 @@
+//! A host that talks to an agent in a process of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use smolvm_protocol::{
+    Decoder, Exec, Exit, Failure, Preamble, Program, Reply, Request, SESSION_CHANNEL, Scanner,
+    Side, Stream, Welcome,
+};
+
+use super::super::{Guest, server::Server};
+use crate::sys::process::{self, ProcessGroup, Restored};
+
+/// A host with a session.
+pub(super) struct Host {
+    pub(super) stream: UnixStream,
+    pub(super) welcome: Welcome,
+    pub(super) agent: Agent,
+    decoder: Decoder,
+    last_channel: u32,
+    /// Replies on channels that were not asked about yet.
+    replies: BTreeMap<u32, VecDeque<Reply>>,
+}
+
+/// An agent, which ends when its host is gone.
+pub(super) struct Agent(ProcessGroup);
+
+/// What a command has left behind.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) process: u32,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+    pub(super) exit: Exit,
+}
+
+const NONCE: [u8; 16] = *b"a test's nonce..";
+
+impl Agent {
+    /// An agent, and what leads to it.
+    pub(super) fn start() -> (Self, UnixStream) {
+        let (here, there) = UnixStream::pair().unwrap();
+        there.set_nonblocking(true).unwrap();
+        let agent = process::fork_for_test(&File::from(OwnedFd::from(there)), |host| {
+            let server = Server::new(Guest { root_has_init: false }, Restored::default()).unwrap();
+            server.serve_only(host).unwrap();
+        });
+        // What never answers is a failure, and not a test that never ends.
+        here.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        here.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+        (Self(agent), here)
+    }
+
+    /// Waits until it has ended; whether it did well.
+    pub(super) fn ended_well(&self) -> bool {
+        self.0.wait().is_some_and(|status| status.success())
+    }
+}
+
+impl Host {
+    /// A host that the agent has welcomed.
+    pub(super) fn connect() -> Self {
+        let (agent, mut stream) = Agent::start();
+        stream.write_all(&Preamble::new(Side::Host, NONCE).encode()).unwrap();
+        let mut scanner = Scanner::for_guest(NONCE);
+        let mut buffer = [0; 4096];
+        let rest = loop {
+            let count = stream.read(&mut buffer).unwrap();
+            if let Some((_, rest)) = scanner.push(&buffer[..count]).unwrap() {
+                break rest;
+            }
+        };
+        let mut decoder = Decoder::default();
+        decoder.push(&rest);
+        let mut host = Self {
+            stream,
+            welcome: Welcome {
+                agent: String::new(),
+                kernel: String::new(),
+                has_init: false,
+                uptime: 0,
+            },
+            agent,
+            decoder,
+            last_channel: 0,
+            replies: BTreeMap::new(),
+        };
+        match host.reply(SESSION_CHANNEL) {
+            Reply::Welcome(welcome) => host.welcome = welcome,
+            other => panic!("the agent says {other:?} instead of its welcome"),
+        }
+        host
+    }
+
+    /// Opens a channel.
+    pub(super) fn open(&mut self, request: &Request) -> u32 {
+        self.last_channel += 1;
+        self.send(self.last_channel, request);
+        self.last_channel
+    }
+
+    pub(super) fn send(&mut self, channel: u32, request: &Request) {
+        let mut wire = Vec::new();
+        request.encode(channel, &mut wire);
+        self.stream.write_all(&wire).unwrap();
+    }
+
+    /// The next reply on a channel.
+    pub(super) fn reply(&mut self, channel: u32) -> Reply {
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            if let Some(reply) = self.replies.get_mut(&channel).and_then(VecDeque::pop_front) {
+                return reply;
+            }
+            while let Some(frame) = self.decoder.next_frame().unwrap() {
+                let reply = Reply::decode(&frame).unwrap();
+                self.replies.entry(frame.channel).or_default().push_back(reply);
+            }
+            if self.replies.get(&channel).is_none_or(VecDeque::is_empty) {
+                let count = self.stream.read(&mut buffer).expect("the agent answers");
+                assert!(count > 0, "the agent has ended the session");
+                self.decoder.push(&buffer[..count]);
+            }
+        }
+    }
+
+    /// Sends a request and waits for the answer, which must be the only one.
+    pub(super) fn ask(&mut self, request: &Request) -> Reply {
+        let channel = self.open(request);
+        let reply = self.reply(channel);
+        assert!(reply.is_final(), "{reply:?}");
+        reply
+    }
+
+    /// Runs a command to its end.
+    pub(super) fn exec(&mut self, exec: Exec) -> Result<Outcome, Failure> {
+        let channel = self.open(&Request::Exec(exec));
+        self.outcome(channel)
+    }
+
+    /// Runs a line of the shell to its end.
+    pub(super) fn sh(&mut self, line: &str) -> Outcome {
+        self.exec(sh(line)).unwrap()
+    }
+
+    /// Takes all that a command writes, until it has ended.
+    pub(super) fn outcome(&mut self, channel: u32) -> Result<Outcome, Failure> {
+        let (mut stdout, mut stderr, mut process) = (Vec::new(), Vec::new(), 0);
+        loop {
+            match self.reply(channel) {
+                Reply::Started(number) => process = number,
+                Reply::Data(stream, bytes) => {
+                    let length = u32::try_from(bytes.len()).unwrap();
+                    self.send(channel, &Request::Credit(stream, length));
+                    match stream {
+                        Stream::Stdout => stdout.extend(bytes),
+                        Stream::Stderr => stderr.extend(bytes),
+                        Stream::Stdin => panic!("a guest has no input for the host"),
+                    }
+                }
+                Reply::End(_) | Reply::Credit(_) => {}
+                Reply::Exited { exit, .. } => return Ok(Outcome { process, stdout, stderr, exit }),
+                Reply::Failed(failure) => return Err(failure),
+                other => panic!("a command does not answer {other:?}"),
+            }
+        }
+    }
+}
+
+impl Outcome {
+    /// What it wrote to its standard output, as text; it must have done nothing wrong.
+    pub(super) fn text(&self) -> &str {
+        assert_eq!(
+            (self.exit, self.stderr.as_slice()),
+            (Exit::Code(0), b"".as_slice()),
+            "{self:?}"
+        );
+        std::str::from_utf8(&self.stdout).unwrap()
+    }
+}
+
+/// A line of the shell.
+pub(super) fn sh(line: &str) -> Exec {
+    Exec::new(Program::Shell(line.as_bytes().to_vec()))
+}
+
+/// A program and its arguments.
+pub(super) fn program(arguments: &[&str]) -> Exec {
+    let arguments = arguments.iter().map(|argument| argument.as_bytes().to_vec());
+    Exec::new(Program::Arguments(arguments.collect()))
+}

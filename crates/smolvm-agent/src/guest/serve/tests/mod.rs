@@ -1,0 +1,5 @@
+//! The serving side as a host sees it: each test talks to an agent in a process of its own, on this
+//! machine.
+
+mod commands;
+mod host;
