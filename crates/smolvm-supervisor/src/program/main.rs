@@ -2,7 +2,8 @@
 //!
 //! It makes the VM's directories, starts the VMM and the programs beside it, holds the only
 //! connection to the agent in the guest and shares it among any number of clients, writes down
-//! what the guest's console and the VMM say, and leaves nothing behind.
+//! what the guest's console and the VMM say, and leaves nothing behind. As `network` it is one of
+//! those programs itself.
 
 #![allow(clippy::disallowed_methods, reason = "a program of nothing but std has no fs_err")]
 
@@ -13,6 +14,7 @@ mod directories;
 mod log;
 mod machine;
 mod mux;
+mod network;
 mod owner;
 mod poll;
 mod signals;
@@ -26,6 +28,10 @@ use std::io;
 use crate::arguments::Arguments;
 
 fn main() -> io::Result<()> {
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_some_and(|first| first == network::ROLE) {
+        return network::run(arguments);
+    }
     sys::set_name(b"smolvm-supervis\0");
     sys::leave_session();
     supervisor::run(Arguments::take(std::env::args_os())?)
