@@ -42,7 +42,9 @@ fn judge(protocol: u8, to: [u8; 4], port: u16) -> Verdict {
 
 #[test]
 fn other_hosts_are_reached() {
-    for to in [[198, 51, 100, 9], [10, 211, 7, 9], [192, 168, 201, 77], [172, 29, 77, 2], [9, 9, 9, 9]] {
+    for to in
+        [[198, 51, 100, 9], [10, 211, 7, 9], [192, 168, 201, 77], [172, 29, 77, 2], [9, 9, 9, 9]]
+    {
         for protocol in [TCP, UDP, ICMP] {
             assert_eq!(judge(protocol, to, 443), Verdict::Pass, "{to:?}");
         }
