@@ -1,12 +1,17 @@
 //! [`Qmp`]: what a running QEMU is told and asked, in its monitor protocol ("QEMU Machine Protocol
 //! Specification", docs/interop/qmp-spec.txt).
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+#[cfg(test)]
+mod tests;
+
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use std::{fmt, io};
+use std::{fmt, io, thread};
 
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 
 /// A connection to the monitor of a running QEMU, which serves one at a time.
@@ -94,13 +99,16 @@ pub(crate) struct Status {
 }
 
 /// No message of QEMU's is longer, in bytes.
-const LONGEST: u64 = 1 << 20;
+const LONGEST: usize = 1 << 20;
+
+/// How long to wait before knocking again at a monitor where others queue.
+const PAUSE: Duration = Duration::from_millis(5);
 
 impl Qmp {
     /// Connects to a monitor. All that is said on this connection must be over within `timeout`.
     pub(crate) fn connect(socket: &Path, timeout: Duration) -> Result<Self, QmpError> {
         let deadline = Instant::now() + timeout;
-        let stream = UnixStream::connect(socket)
+        let stream = connect_before(socket, deadline)
             .map_err(|source| QmpError::Io { socket: socket.to_owned(), source })?;
         let mut qmp = Self { stream: BufReader::new(stream), socket: socket.to_owned(), deadline };
         let greeting = qmp.receive()?;
@@ -150,14 +158,29 @@ impl Qmp {
     }
 
     fn receive(&mut self) -> Result<Message, QmpError> {
-        self.within_deadline()?;
-        let mut line = Vec::new();
-        let read = (&mut self.stream).take(LONGEST).read_until(b'\n', &mut line);
-        read.map_err(|error| self.io(error))?;
-        if !line.ends_with(b"\n") {
-            return Err(self.io(io::ErrorKind::UnexpectedEof.into()));
-        }
+        let line = self.receive_line()?;
         serde_json::from_slice(&line).map_err(|error| self.malformed(error))
+    }
+
+    /// The deadline is looked at before every read: bytes that come one by one win no time.
+    fn receive_line(&mut self) -> Result<Vec<u8>, QmpError> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            if line.len() > LONGEST {
+                return Err(self.malformed(format_args!("a line is longer than {LONGEST} bytes")));
+            }
+            self.within_deadline()?;
+            let received = match self.stream.fill_buf() {
+                Ok([]) => return Err(self.io(io::ErrorKind::UnexpectedEof.into())),
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(self.io(error)),
+            };
+            let end = memchr::memchr(b'\n', received).map_or(received.len(), |end| end + 1);
+            line.extend_from_slice(&received[..end]);
+            self.stream.consume(end);
+        }
+        Ok(line)
     }
 
     /// Has the next system calls give up at the deadline.
@@ -172,12 +195,37 @@ impl Qmp {
     }
 
     fn io(&self, source: io::Error) -> QmpError {
+        let source = match source.kind() {
+            // As the kernel says it when a time-out of the socket has passed.
+            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+            _ => source,
+        };
         QmpError::Io { socket: self.socket.clone(), source }
     }
 
     fn malformed(&self, reason: impl fmt::Display) -> QmpError {
         QmpError::Malformed { socket: self.socket.clone(), reason: reason.to_string() }
     }
+}
+
+/// Connects without waiting longer than this: where nobody takes the connections that queue
+/// already, connecting would wait forever.
+fn connect_before(socket: &Path, deadline: Instant) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(socket)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let unix = AddressFamily::UNIX;
+    let descriptor = rustix::net::socket_with(unix, SocketType::STREAM, flags, None)?;
+    loop {
+        match rustix::net::connect(&descriptor, &address) {
+            Ok(()) => break,
+            Err(Errno::AGAIN) if Instant::now() < deadline => thread::sleep(PAUSE),
+            Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let stream = UnixStream::from(descriptor);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 impl fmt::Display for Command {
@@ -188,77 +236,5 @@ impl fmt::Display for Command {
             Self::SystemPowerdown => "system_powerdown",
             Self::Quit => "quit",
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixListener;
-    use std::process::{Child, Stdio};
-    use std::thread;
-
-    use super::*;
-    use crate::backend::Qemu;
-    use crate::kernel::Architecture;
-
-    /// A QEMU that waits before its guest's first instruction.
-    fn start_qemu(socket: &Path) -> Option<Child> {
-        let Ok(qemu) = Qemu::find(Architecture::X86_64) else {
-            smolvm_testkit::skip("there is no QEMU");
-            return None;
-        };
-        let mut command = std::process::Command::new(qemu.program);
-        command.args(["-M", "microvm", "-accel", "tcg", "-nodefaults", "-display", "none", "-S"]);
-        command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
-        let child = command.stdin(Stdio::null()).spawn().unwrap();
-        while !socket.exists() {
-            thread::sleep(Duration::from_millis(5));
-        }
-        Some(child)
-    }
-
-    #[test]
-    fn a_real_qemu_tells_its_status_and_quits() {
-        let temp = tempfile::tempdir().unwrap();
-        let socket = temp.path().join("qmp.sock");
-        let Some(mut child) = start_qemu(&socket) else { return };
-        let mut qmp = Qmp::connect(&socket, Duration::from_secs(20)).unwrap();
-        let status = qmp.status().unwrap();
-        assert_eq!(status, Status { running: false, status: "prelaunch".to_owned() });
-        qmp.system_powerdown().unwrap();
-        drop(qmp);
-        let mut qmp = Qmp::connect(&socket, Duration::from_secs(20)).unwrap();
-        qmp.quit().unwrap();
-        assert!(child.wait().unwrap().success());
-    }
-
-    #[test]
-    fn whatever_a_monitor_says_is_bounded_and_named() {
-        let temp = tempfile::tempdir().unwrap();
-        for (number, said) in
-            [&b""[..], b"\xff\xfe\n", b"{}\n", b"{\"QMP\": 1}\n{\"x\": 1}\n", &[b'x'; 3 << 20]]
-                .into_iter()
-                .enumerate()
-        {
-            let socket = temp.path().join(format!("{number}.sock"));
-            let listener = UnixListener::bind(&socket).unwrap();
-            let said = said.to_vec();
-            let monitor = thread::spawn(move || {
-                let (mut stream, _) = listener.accept().unwrap();
-                // The client may have read enough.
-                let _ = stream.write_all(&said);
-            });
-            let error = Qmp::connect(&socket, Duration::from_secs(5)).unwrap_err().to_string();
-            assert!(error.contains(socket.to_str().unwrap()), "{error}");
-            monitor.join().unwrap();
-        }
-    }
-
-    #[test]
-    fn a_monitor_that_says_nothing_is_given_up() {
-        let temp = tempfile::tempdir().unwrap();
-        let socket = temp.path().join("qmp.sock");
-        let _listener = UnixListener::bind(&socket).unwrap();
-        assert!(Qmp::connect(&socket, Duration::from_millis(50)).is_err());
     }
 }
