@@ -1,5 +1,7 @@
 //! What a kernel is told so that the machine works: by the backend, the agent, and the image.
 
+use std::fmt::Write as _;
+
 use crate::accel::{Accelerator, CpuInfo};
 use crate::kernel::Architecture;
 
@@ -11,6 +13,8 @@ use crate::kernel::Architecture;
 /// - `systemd.mask`: without udev, systemd would wait a minute and a half for the console's device.
 /// - `tsc_early_khz`: an emulated clock runs unevenly, and a kernel that measures it may wait
 ///   forever; so it is told the rate.
+/// - `cryptomgr.notests` and `noreplace-smp`: self-tests (which FIPS mode makes all the same) and
+///   the rewriting of the kernel's locks for one processor take a fifth of an emulated boot.
 pub(crate) fn kernel_arguments(
     architecture: Architecture,
     accelerator: Accelerator,
@@ -24,11 +28,12 @@ pub(crate) fn kernel_arguments(
         "console={console} rdinit=/smolvm/agent reboot=t panic=-1 quiet \
          systemd.mask=serial-getty@{console}.service systemd.mask=dev-{console}.device"
     );
-    if architecture == Architecture::X86_64
-        && accelerator == Accelerator::Tcg
-        && let Some(khz) = CpuInfo::read().ok().and_then(|info| info.clock_khz)
-    {
-        arguments.push_str(&format!(" tsc_early_khz={khz}"));
+    if architecture == Architecture::X86_64 && accelerator == Accelerator::Tcg {
+        arguments.push_str(" cryptomgr.notests noreplace-smp");
+        if let Some(khz) = CpuInfo::read().ok().and_then(|info| info.clock_khz) {
+            // Writing to a String does not fail.
+            let _ = write!(arguments, " tsc_early_khz={khz}");
+        }
     }
     if let Some(of_image) = of_image {
         arguments.push(' ');
@@ -55,5 +60,6 @@ mod tests {
     fn the_clock_of_a_real_processor_is_measured() {
         let arguments = kernel_arguments(Architecture::X86_64, Accelerator::Kvm, None);
         assert!(!arguments.contains("tsc_early_khz"), "{arguments}");
+        assert!(!arguments.contains("noreplace-smp"), "{arguments}");
     }
 }

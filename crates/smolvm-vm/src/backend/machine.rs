@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use crate::accel::Accelerator;
+use crate::disk::Format;
 use crate::kernel::Architecture;
 
 /// A machine, as a VMM is to make it.
@@ -56,13 +57,6 @@ pub(crate) struct Disk {
     /// For qcow2: the raw file with all that this one does not hold.
     pub(crate) backing: Option<FileRef>,
     pub(crate) read_only: bool,
-}
-
-/// How a VMM reads the file of a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    Raw,
-    Qcow2,
 }
 
 /// What the guest's network device is connected to.

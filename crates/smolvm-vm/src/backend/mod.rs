@@ -3,10 +3,10 @@
 
 mod kernel_arguments;
 mod machine;
-pub(crate) mod qmp;
 mod qemu;
+pub(crate) mod qmp;
 
 pub(crate) use kernel_arguments::kernel_arguments;
-pub(crate) use machine::{Disk, FileRef, Format, MachineSpec, Nic, Variant};
+pub(crate) use machine::{Disk, FileRef, MachineSpec, Nic, Variant};
 pub use qemu::QemuError;
-pub(crate) use qemu::{Qemu, arguments};
+pub(crate) use qemu::{Qemu, arguments, in_path};

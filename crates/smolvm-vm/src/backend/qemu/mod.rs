@@ -1,11 +1,16 @@
 //! QEMU: finding it, and telling it what to run.
 
 mod arguments;
+#[cfg(test)]
+mod boot_tests;
 
+use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rustix::fs::Access;
 
 use crate::kernel::Architecture;
 
@@ -22,12 +27,20 @@ pub(crate) struct Qemu {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(crate) u32, pub(crate) u32);
 
+impl std::fmt::Display for Version {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}.{}", self.0, self.1)
+    }
+}
+
 /// Why there is no QEMU to use.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QemuError {
     /// It is not there.
-    #[error("QEMU is missing: there is no {program}. Install the package {package} (Debian, Ubuntu: apt install {package}), or name the program in {PROGRAM}")]
+    #[error(
+        "QEMU is missing: there is no {program}. Install the package {package} (Debian, Ubuntu: apt install {package}), or name the program in {PROGRAM}"
+    )]
     Missing {
         /// The program that was looked for.
         program: String,
@@ -65,7 +78,7 @@ impl Qemu {
             Architecture::X86_64 => ("qemu-system-x86_64", "qemu-system-x86"),
             Architecture::Aarch64 => ("qemu-system-aarch64", "qemu-system-arm"),
         };
-        let chosen = std::env::var_os(PROGRAM).filter(|program| !program.is_empty());
+        let chosen = env::var_os(PROGRAM).filter(|program| !program.is_empty());
         let program = match &chosen {
             Some(program) => in_path(Path::new(program)),
             None => in_path(Path::new(name)),
@@ -82,13 +95,18 @@ impl Qemu {
     }
 }
 
-/// The first program of this name in `PATH`, or the path itself.
+/// The first program of this name in `PATH`, or the path itself; absolute, for it may be executed
+/// from another working directory.
 pub(crate) fn in_path(program: &Path) -> Option<PathBuf> {
-    if program.components().count() > 1 {
-        return program.is_file().then(|| program.to_owned());
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())
+    let is_program =
+        |path: &PathBuf| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok();
+    let found = if program.components().count() > 1 {
+        Some(program.to_owned()).filter(is_program)
+    } else {
+        let path = env::var_os("PATH")?;
+        env::split_paths(&path).map(|dir| dir.join(program)).find(is_program)
+    };
+    std::path::absolute(found?).ok()
 }
 
 fn version_of(program: &Path) -> Result<Version, QemuError> {
@@ -125,5 +143,7 @@ mod tests {
         assert_eq!(in_path(Path::new("/bin/sh")), Some("/bin/sh".into()));
         assert_eq!(in_path(Path::new("no-such-program")), None);
         assert_eq!(in_path(Path::new("/no/such/program")), None);
+        assert_eq!(in_path(Path::new("/etc/passwd")), None);
+        assert_eq!(in_path(Path::new("/etc")), None);
     }
 }
