@@ -1,8 +1,9 @@
 //! A guest of a few instructions in long mode, which shows whether KVM really runs guest code.
 //!
 //! On some hosts `/dev/kvm` opens, makes machines and even halts one in real mode, and yet no
-//! kernel boots there. So the guest does what every kernel does first: it runs with paging, takes
-//! an exception through its interrupt table, and writes to a port from the handler.
+//! kernel boots there. So the guest goes the way of every kernel, from real mode over protected mode
+//! to long mode with paging, takes an exception through its interrupt table, and writes to a port
+//! from the handler.
 
 #[cfg(target_arch = "x86_64")]
 mod guest_memory;
@@ -15,8 +16,7 @@ use std::time::Duration;
 
 use super::obstacle::ProbeFailure;
 
-/// Five instructions take microseconds; a host that is slower than this by six orders of magnitude
-/// is none to run guests on.
+/// The guest takes a processor some milliseconds, and an emulated one some hundred.
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs the guest and waits for it to end, for [`LIMIT`] at most.
