@@ -15,7 +15,9 @@ use super::error::DiskError;
 /// is one part.
 pub(super) fn of(base: Base<'_>) -> Result<Vec<Range<u64>>, DiskError> {
     let length = length(base)?;
-    let Some(own) = own_cursor(base.file) else { return Ok(Vec::from([0..length])) };
+    let Some(own) = own_cursor(base.file) else {
+        return Ok(std::iter::once(0..length).collect());
+    };
     let find = |from: SeekFrom| match rustix::fs::seek(&own, from) {
         Ok(position) => Ok(Some(position)),
         Err(Errno::NXIO) => Ok(None),

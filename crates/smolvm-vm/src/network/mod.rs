@@ -1,1 +1,186 @@
-//! (in work)
+//! What a guest's network device is connected to, planned before the VMM is started.
+//!
+//! No privileges are needed and the host's firewall is never touched: passt turns the guest's
+//! packets into sockets of the user's, and a filter of ours before it keeps the guest from this
+//! host, whose loopback and metadata addresses those sockets would reach.
+
+mod error;
+mod name_server;
+mod passt;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+pub(crate) use error::NetworkError;
+use passt::Passt;
+
+/// What a guest is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// What the user can reach over IPv4, but not this host, its link or metadata servers.
+    User,
+    /// Nothing: it has no network device.
+    None,
+}
+
+/// What a VMM, the supervisor and the agent are told of a guest's network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NetworkPlan {
+    /// The guest's device, if it has one.
+    pub(crate) device: Option<Device>,
+    /// What runs beside the VMM.
+    pub(crate) helper: Option<HelperProgram>,
+    /// What the user is to know: what is missing and how it is had.
+    pub(crate) notice: Option<String>,
+}
+
+/// A guest's network device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Device {
+    /// The device's own address.
+    pub(crate) mac: &'static str,
+    /// Where its frames go.
+    pub(crate) egress: Egress,
+    /// What the agent sets up in the guest.
+    pub(crate) guest: GuestNetwork,
+}
+
+/// Where a guest's frames go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Egress {
+    /// To the program that listens on this Unix socket, in the framing of QEMU's
+    /// `-netdev stream`. It serves one connection.
+    Full {
+        /// The socket's path.
+        socket: PathBuf,
+    },
+    /// Nowhere: to the VMM's own network, restricted (QEMU's `-netdev user,restrict=on`).
+    Restricted,
+}
+
+/// A program that the supervisor starts before the VMM, and ends with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HelperProgram {
+    /// The program and its arguments. The program is the supervisor's own, whichever file that is.
+    pub(crate) argv: Vec<OsString>,
+    /// The VMM may be started as soon as this Unix socket is listened on.
+    pub(crate) wait_for_socket: PathBuf,
+}
+
+/// How a guest is to set its network device up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GuestNetwork {
+    /// Its address.
+    pub(crate) address: IpAddr,
+    /// How many bits of the address are those of its network.
+    pub(crate) prefix: u8,
+    /// Through where all else is reached.
+    pub(crate) gateway: IpAddr,
+    /// Its name servers.
+    pub(crate) dns: Vec<IpAddr>,
+    /// The longest packet in bytes; `None` for the device's own.
+    pub(crate) mtu: Option<u16>,
+}
+
+/// The name of the network's socket in a VM's runtime directory.
+const SOCKET: &str = "net.sock";
+
+/// The addresses of every guest, which share nothing but these, as QEMU's own network has them.
+/// Inside this network only the name server answers, so that a host with an interface in a network
+/// of the same addresses is neither disturbed nor reached.
+const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 0);
+const PREFIX: u8 = 24;
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+
+const GUEST_MAC: &str = "52:54:00:12:34:56";
+const GATEWAY_MAC: &str = "52:55:0a:00:02:02";
+/// The longest packet that passt takes: each costs as much as a short one.
+const MTU: u16 = 65520;
+
+/// Plans the network of a VM whose sockets are in the directory `runtime`.
+///
+/// Where passt is missing or does not work, the guest has a device that leads nowhere, and a notice
+/// says what to do about it.
+pub(crate) fn plan(mode: Mode, runtime: &Path) -> Result<NetworkPlan, NetworkError> {
+    match mode {
+        Mode::None => Ok(NetworkPlan { device: None, helper: None, notice: None }),
+        Mode::User => user(runtime, &Passt::find(), name_server::of_this_host()),
+    }
+}
+
+/// The address that a guest has in this mode.
+pub(crate) fn address(mode: Mode) -> Option<IpAddr> {
+    match mode {
+        Mode::User => Some(GUEST.into()),
+        Mode::None => None,
+    }
+}
+
+fn user(
+    runtime: &Path,
+    passt: &Passt,
+    name_server: Option<Ipv4Addr>,
+) -> Result<NetworkPlan, NetworkError> {
+    let passt = passt.arguments(name_server.is_some());
+    if let Err(obstacle) = passt::probe(&passt)? {
+        return Ok(restricted(&obstacle));
+    }
+    let socket = runtime.join(SOCKET);
+    check_length(&socket)?;
+    let dns = if name_server.is_some() { vec![NAME_SERVER.into()] } else { Vec::new() };
+    let notice = name_server.is_none().then(|| {
+        "the VM has no name server: /etc/resolv.conf names none with an IPv4 address".to_owned()
+    });
+    let helper = HelperProgram {
+        argv: filter_arguments(&socket, name_server.is_some(), passt),
+        wait_for_socket: socket.clone(),
+    };
+    let guest = GuestNetwork { dns, mtu: Some(MTU), ..guest() };
+    let device = Device { mac: GUEST_MAC, egress: Egress::Full { socket }, guest };
+    Ok(NetworkPlan { device: Some(device), helper: Some(helper), notice })
+}
+
+fn restricted(obstacle: &str) -> NetworkPlan {
+    let notice = format!("the VM reaches no other host: {obstacle}");
+    let device = Device { mac: GUEST_MAC, egress: Egress::Restricted, guest: guest() };
+    NetworkPlan { device: Some(device), helper: None, notice: Some(notice) }
+}
+
+fn guest() -> GuestNetwork {
+    GuestNetwork {
+        address: GUEST.into(),
+        prefix: PREFIX,
+        gateway: GATEWAY.into(),
+        dns: Vec::new(),
+        mtu: None,
+    }
+}
+
+/// The filter is the supervisor's program in another role; the supervisor starts what it is itself.
+fn filter_arguments(socket: &Path, has_name_server: bool, passt: Vec<OsString>) -> Vec<OsString> {
+    let name_server = if has_name_server { NAME_SERVER.to_string() } else { "-".to_owned() };
+    let mut arguments: Vec<OsString> = vec!["/proc/self/exe".into(), "network".into()];
+    arguments.push(socket.into());
+    arguments.push(format!("{NETWORK}/{PREFIX}").into());
+    arguments.push(GATEWAY.to_string().into());
+    arguments.push(name_server.into());
+    arguments.extend(passt);
+    arguments
+}
+
+/// Refuses a path that cannot be the address of a socket.
+fn check_length(socket: &Path) -> Result<(), NetworkError> {
+    /// `sun_path` of `sockaddr_un`, less the NUL.
+    const MAX: usize = 107;
+    let length = socket.as_os_str().len();
+    if length > MAX {
+        return Err(NetworkError::LongPath { path: socket.to_owned(), length, max: MAX });
+    }
+    Ok(())
+}
