@@ -1,6 +1,7 @@
 //! [`Channel`]: one conversation of a session, and how it answers.
 
 use std::fs::File;
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::rc::Rc;
@@ -28,7 +29,7 @@ pub(super) trait Channel {
 
     /// Says which descriptors it waits for. Where there is no `room` for what it would read, it
     /// waits only for those that it writes to.
-    fn watch(&self, room: bool, watch: &mut dyn FnMut(&File, Events, Stream));
+    fn watch(&self, room: bool, watch: &mut dyn FnMut(BorrowedFd<'_>, Events, Stream));
 
     /// A descriptor that it waits for is ready; `stream` is as it said in [`Channel::watch`].
     fn ready(&mut self, stream: Stream, replies: &mut Replies<'_>) -> Flow;

@@ -14,16 +14,24 @@ use crate::sys::process::{self, Restored};
 
 mod channel;
 mod command;
+mod connection;
+mod copy;
 mod failure;
+mod init;
+mod machine;
+mod network;
 mod outbox;
 mod port;
+mod power;
 mod server;
 mod session;
+mod settle;
 mod users;
 
 #[cfg(test)]
 mod tests;
 
+use machine::Machine;
 use server::Server;
 
 /// What the agent found when it booted the guest.
@@ -49,5 +57,6 @@ fn serve(guest: Guest) -> io::Result<Infallible> {
         // Whatever eats the guest's memory, the host can still ask for its end.
         oom_score: fs::write("/proc/self/oom_score_adj", "-1000").is_ok(),
     };
-    Server::new(guest, restored)?.run()
+    network::set_up_loopback();
+    Server::new(guest, restored, Machine::Guest)?.run()
 }

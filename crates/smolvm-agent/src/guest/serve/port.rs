@@ -84,8 +84,7 @@ impl Port {
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         match self.state {
             State::Connected => None,
-            State::Awaited { next, .. } => Some(next),
-            State::Unconnected { next } => Some(next),
+            State::Awaited { next, .. } | State::Unconnected { next } => Some(next),
         }
     }
 

@@ -4,33 +4,44 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use smolvm_protocol::VSOCK_PORT;
+
 use super::Guest;
+use super::machine::Machine;
 use super::port::Port;
+use super::power;
 use super::session::{End, Part, Session, Shared};
 use crate::boot::console;
 use crate::sys::poll::{Events, PollSet};
 use crate::sys::process::{self, ProcessGroup, Restored};
+use crate::sys::socket;
 
 /// All sessions, and what belongs to none.
 pub(super) struct Server {
     /// Readable when a child has ended.
     children: File,
     port: Port,
+    /// Where hosts connect to that have vsock.
+    listener: Option<OwnedFd>,
     sessions: BTreeMap<u64, Session>,
     shared: Shared,
     /// What background processes may still write to, from the oldest on.
     leftovers: BTreeMap<u64, Rc<File>>,
     /// The number of the next session, or of what is left over by one.
     next: u64,
+    /// When the guest is ended by force.
+    forced_at: Option<Instant>,
 }
 
 /// What a descriptor that is waited for belongs to.
 #[derive(Debug, Clone, Copy)]
 enum Token {
     Children,
+    Listener,
     Session(u64, Part),
     Leftover(u64),
 }
@@ -41,35 +52,46 @@ const PORT: u64 = 0;
 /// Background processes beyond so many lose their output, as if it were closed.
 const MAX_LEFTOVERS: usize = 4096;
 
+/// Hosts beyond so many are not served.
+const MAX_SESSIONS: usize = 64;
+
 /// The size of what is read at once.
 const BUFFER: usize = 64 * 1024;
 
 impl Server {
-    pub(super) fn new(guest: Guest, restored: Restored) -> io::Result<Self> {
+    pub(super) fn new(guest: Guest, restored: Restored, machine: Machine) -> io::Result<Self> {
         Ok(Self {
             children: process::watch_children()?,
             port: Port::new(),
+            listener: None,
             sessions: BTreeMap::new(),
             shared: Shared {
                 guest,
                 restored,
+                machine,
+                address: None,
+                ending: None,
                 input: vec![0; BUFFER],
                 buffer: vec![0; BUFFER],
                 leftovers: Vec::new(),
             },
             leftovers: BTreeMap::new(),
             next: PORT + 1,
+            forced_at: None,
         })
     }
 
     /// Serves every host that comes.
     pub(super) fn run(mut self) -> io::Result<Infallible> {
+        // A kernel without vsock is one way less to be reached.
+        self.listener = socket::listen_vsock(VSOCK_PORT).ok();
         let mut poll = PollSet::new();
         loop {
             if let Some(port) = self.port.open() {
                 self.sessions.insert(PORT, Session::new(port));
             }
             self.turn(&mut poll)?;
+            self.end_guest();
         }
     }
 
@@ -88,9 +110,10 @@ impl Server {
     fn turn(&mut self, poll: &mut PollSet<Token>) -> io::Result<()> {
         self.watch(poll);
         poll.wait(self.timeout())?;
-        for (token, _events) in poll.happened() {
+        for token in poll.happened() {
             match token {
                 Token::Children => self.reap(),
+                Token::Listener => self.accept(),
                 Token::Session(number, part) => self.ready(number, part),
                 Token::Leftover(number) => self.drain(number),
             }
@@ -112,7 +135,10 @@ impl Server {
 
     fn watch(&self, poll: &mut PollSet<Token>) {
         poll.clear();
-        poll.add(&self.children, Events::READ, Token::Children);
+        poll.add(self.children.as_fd(), Events::READ, Token::Children);
+        if let Some(listener) = &self.listener {
+            poll.add(listener.as_fd(), Events::READ, Token::Listener);
+        }
         for (&number, session) in &self.sessions {
             if number == PORT && !self.port.is_connected() {
                 continue;
@@ -122,7 +148,7 @@ impl Server {
             });
         }
         for (&number, file) in &self.leftovers {
-            poll.add(file.as_ref(), Events::READ, Token::Leftover(number));
+            poll.add(file.as_fd(), Events::READ, Token::Leftover(number));
         }
     }
 
@@ -132,7 +158,7 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let sessions = self.sessions.values().filter_map(Session::wakes_at);
-        let next = sessions.chain(self.port.wakes_at()).min()?;
+        let next = sessions.chain(self.port.wakes_at()).chain(self.forced_at).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -142,6 +168,33 @@ impl Server {
             && let Err(end) = session.ready(part, &mut self.shared)
         {
             self.end(number, &end);
+        }
+    }
+
+    /// Takes what connects over vsock. Other machines, and the guest itself, are no hosts.
+    fn accept(&mut self) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        match socket::accept_vsock(listener) {
+            Ok((host, socket::HOST)) if self.sessions.len() < MAX_SESSIONS => {
+                self.sessions.insert(self.next, Session::new(host));
+                self.next += 1;
+            }
+            // Else the connection is closed, or whoever wanted to connect has changed his mind.
+            _ => {}
+        }
+    }
+
+    /// Ends the guest, if that was asked for.
+    fn end_guest(&mut self) {
+        let Shared { guest, restored, .. } = self.shared;
+        if let Some(how) = self.shared.ending.take() {
+            let forced_at = power::begin(how, guest, restored);
+            self.forced_at.get_or_insert(forced_at);
+        }
+        if self.forced_at.is_some_and(|time| time <= Instant::now()) {
+            power::force();
         }
     }
 

@@ -3,20 +3,27 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process::ExitStatus;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smolvm_protocol::{
-    Decoder, FailureKind, MAX_CHANNELS, Preamble, ProtocolError, Reply, Request, SESSION_CHANNEL,
-    Scanner, Side, Stream, Welcome,
+    Decoder, Failure, FailureKind, MAX_CHANNELS, PowerOff, Preamble, ProtocolError, Reply, Request,
+    SESSION_CHANNEL, Scanner, Side, Stream, Welcome,
 };
 
 use super::Guest;
 use super::channel::{Channel, Flow, Replies};
 use super::command;
+use super::connection::Connection;
+use super::copy::get::Get;
+use super::copy::put::Put;
 use super::failure::failed;
+use super::machine::Machine;
 use super::outbox::Outbox;
+use super::settle::Settle;
 use crate::sys::clock;
 use crate::sys::poll::Events;
 use crate::sys::process::{ProcessGroup, Restored};
@@ -25,6 +32,11 @@ use crate::sys::process::{ProcessGroup, Restored};
 pub(super) struct Shared {
     pub(super) guest: Guest,
     pub(super) restored: Restored,
+    pub(super) machine: Machine,
+    /// The guest's address in its network, once it has one.
+    pub(super) address: Option<IpAddr>,
+    /// How the guest is to end, once that was asked for.
+    pub(super) ending: Option<PowerOff>,
     /// Memory to read into, from hosts.
     pub(super) input: Vec<u8>,
     /// Memory to read into, from all else.
@@ -86,11 +98,11 @@ impl Session {
     }
 
     /// Says which descriptors it waits for.
-    pub(super) fn watch(&self, watch: &mut dyn FnMut(&File, Events, Part)) {
+    pub(super) fn watch(&self, watch: &mut dyn FnMut(BorrowedFd<'_>, Events, Part)) {
         match (self.outbox.takes_requests(), self.outbox.is_empty()) {
-            (true, true) => watch(&self.host, Events::READ, Part::Host),
-            (true, false) => watch(&self.host, Events::BOTH, Part::Host),
-            (false, _) => watch(&self.host, Events::WRITE, Part::Host),
+            (true, true) => watch(self.host.as_fd(), Events::READ, Part::Host),
+            (true, false) => watch(self.host.as_fd(), Events::BOTH, Part::Host),
+            (false, _) => watch(self.host.as_fd(), Events::WRITE, Part::Host),
         }
         let room = self.outbox.has_room();
         for (&number, channel) in &self.channels {
@@ -122,7 +134,7 @@ impl Session {
             }
             match (&self.host).read(&mut buffer) {
                 Ok(count) if count > 0 => {
-                    result = self.take(&buffer[..count], shared).map_err(End::Protocol)
+                    result = self.take(&buffer[..count], shared).map_err(End::Protocol);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -220,10 +232,9 @@ impl Session {
         status: ExitStatus,
         shared: &mut Shared,
     ) {
-        let owner = |(&number, channel): (&u32, &Box<dyn Channel>)| {
-            (channel.process() == Some(process)).then_some(number)
-        };
-        if let Some(number) = self.channels.iter().find_map(owner) {
+        let mut channels = self.channels.iter();
+        let owner = channels.find(|(_, channel)| channel.process() == Some(process));
+        if let Some((&number, _)) = owner {
             self.with(number, shared, |channel, replies| channel.process_ended(status, replies));
         }
     }
@@ -277,8 +288,32 @@ fn opened(
     number: u32,
 ) -> Result<Box<dyn Channel>, Reply> {
     let mut replies = Replies::new(number, outbox, &mut shared.buffer);
+    let answer =
+        |result: Result<(), Failure>| Err(result.map_or_else(Reply::Failed, |()| Reply::Done));
     match request {
         Request::Exec(exec) => command::start(&exec, shared.restored, &mut replies),
+        Request::Put(path) => Ok(Box::new(Put::start(&path))),
+        Request::Get(path) => match Get::start(&path) {
+            Ok(get) => Ok(Box::new(get)),
+            Err(failure) => Err(Reply::Failed(failure)),
+        },
+        Request::Connect(port) => match Connection::start(port, shared.address) {
+            Ok(connection) => Ok(Box::new(connection)),
+            Err(failure) => Err(Reply::Failed(failure)),
+        },
+        Request::SetTime(nanos) => answer(shared.machine.set_time(Duration::from_nanos(nanos))),
+        Request::SetNetwork(network) => {
+            shared.address = Some(network.address);
+            answer(shared.machine.set_network(&network))
+        }
+        Request::PowerOff(how) => {
+            shared.ending.get_or_insert(how);
+            Err(Reply::Done)
+        }
+        Request::Settle => match Settle::start(shared.guest, shared.restored) {
+            Some(settle) => Ok(Box::new(settle)),
+            None => Err(Reply::Done),
+        },
         Request::Ping => Err(Reply::Done),
         _ => Err(failed(FailureKind::Unsupported, "the agent does not know how to do that")),
     }

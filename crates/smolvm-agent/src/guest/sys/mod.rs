@@ -10,6 +10,8 @@ use std::path::Path;
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod descriptor;
+pub(crate) mod file_times;
+pub(crate) mod interface;
 pub(crate) mod module;
 pub(crate) mod mount;
 pub(crate) mod poll;
@@ -17,6 +19,7 @@ pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod reboot;
 pub(crate) mod signal;
+pub(crate) mod socket;
 
 /// The result of a C function that says -1 for an error in `errno`.
 fn check(result: c_int) -> io::Result<c_int> {

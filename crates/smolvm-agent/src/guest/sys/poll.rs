@@ -2,12 +2,12 @@
 
 use std::ffi::{c_int, c_short, c_ulong};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use super::check;
 
-/// What to wait for, or what has happened.
+/// What to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Events(c_short);
 
@@ -41,18 +41,6 @@ impl Events {
     pub(crate) const WRITE: Self = Self(4);
     /// Both.
     pub(crate) const BOTH: Self = Self(5);
-
-    /// Whether reading brings something: bytes, an end or an error.
-    pub(crate) fn readable(self) -> bool {
-        const IN_ERR_HUP: c_short = 1 | 8 | 16;
-        self.0 & IN_ERR_HUP != 0
-    }
-
-    /// Whether writing does something, if only to fail.
-    pub(crate) fn writable(self) -> bool {
-        const OUT_ERR_HUP: c_short = 4 | 8 | 16;
-        self.0 & OUT_ERR_HUP != 0
-    }
 }
 
 impl<T: Copy> PollSet<T> {
@@ -67,7 +55,7 @@ impl<T: Copy> PollSet<T> {
     }
 
     /// Adds a descriptor. An end or an error is always waited for as well.
-    pub(crate) fn add(&mut self, descriptor: &impl AsRawFd, events: Events, token: T) {
+    pub(crate) fn add(&mut self, descriptor: BorrowedFd<'_>, events: Events, token: T) {
         let fd = descriptor.as_raw_fd();
         self.descriptors.push(PollFd { fd, events: events.0, happened: 0 });
         self.tokens.push(token);
@@ -87,9 +75,9 @@ impl<T: Copy> PollSet<T> {
         }
     }
 
-    /// What has happened, by the last [`PollSet::wait`].
-    pub(crate) fn happened(&self) -> impl Iterator<Item = (T, Events)> + '_ {
-        let happened = self.descriptors.iter().map(|descriptor| Events(descriptor.happened));
-        self.tokens.iter().copied().zip(happened).filter(|(_, events)| events.0 != 0)
+    /// The tokens of those to which something has happened by the last [`PollSet::wait`].
+    pub(crate) fn happened(&self) -> impl Iterator<Item = T> + '_ {
+        let happened = self.descriptors.iter().map(|descriptor| descriptor.happened != 0);
+        self.tokens.iter().copied().zip(happened).filter_map(|(token, yes)| yes.then_some(token))
     }
 }

@@ -271,8 +271,8 @@ fn prepare(plan: &Plan) -> Result<std::convert::Infallible, (Step, c_int)> {
         if plan.user != 0 || plan.group != 0 || !plan.groups.is_empty() {
             let groups = plan.groups.as_ptr();
             long_step(syscall(number::SETGROUPS, plan.groups.len(), groups))?;
-            long_step(syscall(number::SETGID, plan.group as c_ulong))?;
-            long_step(syscall(number::SETUID, plan.user as c_ulong))?;
+            long_step(syscall(number::SETGID, c_ulong::from(plan.group)))?;
+            long_step(syscall(number::SETUID, c_ulong::from(plan.user)))?;
         }
         enter(&plan.directories)?;
         set_action(SIGPIPE, 0);
@@ -396,6 +396,12 @@ fn wait(process: c_int, options: c_int) -> Option<(ProcessGroup, ExitStatus)> {
             Err(_) => return None,
         }
     }
+}
+
+/// Sends `signal` to the first process.
+pub(crate) fn signal_first(signal: u8) {
+    // SAFETY: it takes two numbers.
+    unsafe { kill(1, c_int::from(signal)) };
 }
 
 /// A descriptor that can be read whenever a child has ended. The signal is blocked from now on.

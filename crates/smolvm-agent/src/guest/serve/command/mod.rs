@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Instant;
 
-use smolvm_protocol::{Exec, Exit, FailureKind, ProtocolError, Reply, Request, Stream, WindowSize};
+use smolvm_protocol::{
+    Exec, Exit, Failure, FailureKind, ProtocolError, Reply, Request, Stream, WindowSize,
+};
 
 mod busybox;
 mod input;
@@ -80,6 +82,18 @@ pub(super) fn start(
         terminal: streams.terminal,
         ended: None,
     }))
+}
+
+/// Starts a command that belongs to no channel, with no input, and no output but to `output`.
+pub(super) fn start_unattended(
+    exec: &Exec,
+    output: Option<BorrowedFd<'_>>,
+    restored: Restored,
+) -> Result<ProcessGroup, Failure> {
+    let null = File::options().read(true).write(true).open("/dev/null");
+    let null = null.map_err(|error| io_failure("/dev/null", &error))?;
+    let streams = [null.as_fd(), output.unwrap_or(null.as_fd()), null.as_fd()];
+    Prepared::new(exec)?.start(streams, false, restored)
 }
 
 fn no_terminal(error: &io::Error) -> Reply {
@@ -160,14 +174,14 @@ impl Channel for Command {
         Ok(Flow::Open)
     }
 
-    fn watch(&self, room: bool, watch: &mut dyn FnMut(&File, Events, Stream)) {
+    fn watch(&self, room: bool, watch: &mut dyn FnMut(BorrowedFd<'_>, Events, Stream)) {
         if let Some(file) = self.input.waits_for() {
-            watch(file, Events::WRITE, Stream::Stdin);
+            watch(file.as_fd(), Events::WRITE, Stream::Stdin);
         }
         if room {
             for output in &self.outputs {
                 if let Some(file) = output.waits_for() {
-                    watch(file, Events::READ, output.stream());
+                    watch(file.as_fd(), Events::READ, output.stream());
                 }
             }
         }

@@ -12,7 +12,7 @@ use smolvm_protocol::{
     Side, Stream, Welcome,
 };
 
-use super::super::{Guest, server::Server};
+use super::super::{Guest, machine::Machine, server::Server};
 use crate::sys::process::{self, ProcessGroup, Restored};
 
 /// A host with a session.
@@ -46,12 +46,17 @@ impl Agent {
         let (here, there) = UnixStream::pair().unwrap();
         there.set_nonblocking(true).unwrap();
         let agent = process::fork_for_test(&File::from(OwnedFd::from(there)), |host| {
-            let server = Server::new(Guest { root_has_init: false }, Restored::default()).unwrap();
+            let server = Server::new(
+                Guest { root_has_init: false },
+                Restored::default(),
+                Machine::Untouched,
+            );
+            let server = server.unwrap();
             server.serve_only(host).unwrap();
         });
         // What never answers is a failure, and not a test that never ends.
-        here.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        here.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
+        here.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        here.set_write_timeout(Some(Duration::from_mins(1))).unwrap();
         (Self(agent), here)
     }
 
@@ -111,7 +116,7 @@ impl Host {
 
     /// The next reply on a channel.
     pub(super) fn reply(&mut self, channel: u32) -> Reply {
-        let mut buffer = [0; 64 * 1024];
+        let mut buffer = vec![0; 64 * 1024];
         loop {
             if let Some(reply) = self.replies.get_mut(&channel).and_then(VecDeque::pop_front) {
                 return reply;

@@ -1,0 +1,40 @@
+//! [`Machine`]: what changes the machine as a whole.
+
+use std::time::Duration;
+
+use smolvm_protocol::{Failure, Network};
+
+use super::failure::io_failure;
+use super::network;
+use crate::sys::clock;
+
+/// The machine that the agent runs on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Machine {
+    /// A guest, which is the host's to change.
+    Guest,
+    /// One that tests run on, which stays as it is.
+    #[cfg(test)]
+    Untouched,
+}
+
+impl Machine {
+    /// Sets the clock to this time since 1970.
+    pub(super) fn set_time(self, since_1970: Duration) -> Result<(), Failure> {
+        match self {
+            Self::Guest => clock::set(since_1970)
+                .map_err(|error| io_failure("the guest's clock cannot be set", &error)),
+            #[cfg(test)]
+            Self::Untouched => Ok(()),
+        }
+    }
+
+    /// Sets the network up.
+    pub(super) fn set_network(self, network: &Network) -> Result<(), Failure> {
+        match self {
+            Self::Guest => network::set_up(network),
+            #[cfg(test)]
+            Self::Untouched => Ok(()),
+        }
+    }
+}
