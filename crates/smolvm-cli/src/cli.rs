@@ -2,6 +2,7 @@
 
 mod early;
 mod help;
+mod machine;
 mod values;
 
 use std::ffi::OsString;
@@ -11,8 +12,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use early::Early;
+pub(crate) use machine::{CreateArgs, ExecArgs, MachineArgs, NetworkName, RunArgs, VmCommand};
 
-/// Fetch, cache and validate microVM images
+/// Run untrusted code in microVMs, from images that are fetched, cached and validated
 #[derive(Debug, Parser)]
 #[command(name = "smolvm", version, after_help = help::TOP)]
 pub(crate) struct Cli {
@@ -24,9 +26,18 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a command in a VM of its own, which is gone afterwards
+    #[command(after_help = help::RUN)]
+    Run(RunArgs),
+    /// Make VMs that stay, run commands in them, end them
+    #[command(subcommand, arg_required_else_help = true)]
+    Vm(VmCommand),
     /// List, fetch, check and remove images
     #[command(subcommand, arg_required_else_help = true)]
     Image(ImageCommand),
+    /// Say what this host has and lacks for booting and fetching
+    #[command(after_help = help::DOCTOR)]
+    Doctor,
     /// Print a completion script for a shell
     #[command(after_help = help::COMPLETIONS)]
     Completions {
@@ -118,6 +129,9 @@ pub(crate) struct GlobalOptions {
     /// Keep images in this directory; blank means ~/.smolvm/images
     #[arg(long, global = true, value_name = "DIR", env = "SMOLVM_CACHE_DIR", hide_env = true)]
     pub(crate) cache_dir: Option<OsString>,
+    /// Keep VMs in this directory; blank means ~/.smolvm/vms
+    #[arg(long, global = true, value_name = "DIR", env = "SMOLVM_VMS_DIR", hide_env = true)]
+    pub(crate) vms_dir: Option<OsString>,
     /// Read images from this TOML or JSON file too; repeatable, the last wins
     #[arg(long = "registry", global = true, value_name = "FILE", action = ArgAction::Append)]
     pub(crate) registries: Vec<PathBuf>,

@@ -1,15 +1,20 @@
 //! The commands, each in a module of its name.
 
 mod completions;
+mod doctor;
 mod each;
+mod exec;
 mod inspect;
 mod list;
+mod machine;
 mod path;
 mod pin;
 mod prune;
 mod pull;
 mod remove;
+mod run;
 mod verify;
+mod vm;
 
 use crate::cli::{Command, ImageCommand};
 use crate::exit::Exit;
@@ -23,6 +28,9 @@ pub(crate) fn run(session: &Session<'_>, command: &Command) -> Result<Exit, Fail
             completions::run(session, *shell);
             Ok(Exit::Done)
         }
+        Command::Run(args) => run::run(session, args),
+        Command::Vm(command) => vm::run(session, command),
+        Command::Doctor => Ok(doctor::run(session)),
         Command::Image(ImageCommand::List) => list::run(session),
         Command::Image(ImageCommand::Pull(args)) => pull::run(session, args),
         Command::Image(ImageCommand::Verify { names }) => verify::run(session, names),

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use serde::Serialize;
-use smolvm::{ErrorKind, ImageError, RegistryError};
+use smolvm::{ErrorKind, ImageError, RegistryError, SessionError, VmError, VmErrorKind};
 
 use crate::exit::Exit;
 
@@ -37,6 +37,28 @@ impl Failure {
     pub(crate) fn signals(error: &std::io::Error) -> Self {
         let message = format!("cannot handle signals: {error}");
         Self { kind: "failed", message, image: None, exit: Exit::Failed }
+    }
+
+    /// This host lacks what nothing goes without.
+    pub(crate) fn host(missing: &[&str]) -> Self {
+        let message = format!("this host lacks: {}", missing.join(", "));
+        Self { kind: "host", message, image: None, exit: Exit::Failed }
+    }
+
+    /// The terminal cannot be given to a guest.
+    pub(crate) fn terminal(error: &std::io::Error) -> Self {
+        let message = format!("cannot pass the terminal on: {error}. Leave -t out");
+        Self { kind: "failed", message, image: None, exit: Exit::Failed }
+    }
+
+    /// The same failure as one of `run` or `exec`, whose exit code must not be taken for that of
+    /// the command in the guest.
+    pub(crate) fn of_run(self) -> Self {
+        let exit = match self.exit {
+            Exit::NotFound | Exit::NotExecutable | Exit::Interrupted | Exit::TimedOut => self.exit,
+            _ => Exit::RunFailed,
+        };
+        Self { exit, ..self }
     }
 
     /// What was asked of a cached image needs one.
@@ -90,6 +112,33 @@ impl From<ImageError> for Failure {
             _ => "failed",
         };
         Self { kind, message: with_causes(&error), image: None, exit: error.kind().into() }
+    }
+}
+
+impl From<VmError> for Failure {
+    fn from(error: VmError) -> Self {
+        let kind = match error.kind() {
+            VmErrorKind::Usage => "usage",
+            VmErrorKind::AlreadyExists => "vm-exists",
+            VmErrorKind::NotFound => "unknown-vm",
+            VmErrorKind::State => "vm-state",
+            VmErrorKind::Image => "image",
+            VmErrorKind::Network => "vm-network",
+            VmErrorKind::Timeout => "timeout",
+            VmErrorKind::Boot => "boot",
+            VmErrorKind::Command => "command",
+            VmErrorKind::Host => "host",
+            _ => "failed",
+        };
+        let exit = match &error {
+            VmError::Session { source: SessionError::CommandNotFound { .. }, .. } => Exit::NotFound,
+            VmError::Session { source: SessionError::NotExecutable { .. }, .. } => {
+                Exit::NotExecutable
+            }
+            VmError::Session { source: SessionError::CommandTimeout { .. }, .. } => Exit::TimedOut,
+            _ => error.kind().into(),
+        };
+        Self { kind, message: with_causes(&error), image: None, exit }
     }
 }
 

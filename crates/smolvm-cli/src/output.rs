@@ -62,6 +62,13 @@ impl Output {
         }
     }
 
+    /// Prints bytes as they are; nothing with `--json`.
+    pub(crate) fn bytes(&self, bytes: &[u8]) {
+        if !self.json {
+            self.write(|| write_raw(bytes));
+        }
+    }
+
     /// Prints the result of a command as JSON; nothing without `--json`.
     pub(crate) fn json(&self, body: &impl Serialize, failure: Option<&Failure>) {
         if self.json {

@@ -1,6 +1,8 @@
 //! [`Session`]: one run of the command, from parsed options to an exit code.
 
-use smolvm::ImageManager;
+use std::path::Path;
+
+use smolvm::{ImageManager, Vms};
 
 use crate::cli::{Command, GlobalOptions};
 use crate::commands;
@@ -48,6 +50,19 @@ impl<'a> Session<'a> {
     /// The manager that the options describe.
     pub(crate) fn manager(&self) -> Result<ImageManager, Failure> {
         settings::manager(self.options, false)
+    }
+
+    /// The directory of VMs that was given instead of the usual one.
+    pub(crate) fn vms_dir(&self) -> Option<&Path> {
+        settings::given(self.options.vms_dir.as_deref()).map(Path::new)
+    }
+
+    /// The VMs that the options are about.
+    pub(crate) fn vms(&self) -> Result<Vms, Failure> {
+        Ok(match self.vms_dir() {
+            Some(directory) => Vms::at(directory)?,
+            None => Vms::new()?,
+        })
     }
 
     /// How progress is to be shown.

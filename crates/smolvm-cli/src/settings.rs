@@ -34,6 +34,6 @@ pub(crate) fn manager(options: &GlobalOptions, sync: bool) -> Result<ImageManage
 
 /// A value that is not blank: a variable that is set to nothing, in the environment or in the
 /// script that made the command line, asks for the default.
-fn given(value: Option<&OsStr>) -> Option<&OsStr> {
+pub(crate) fn given(value: Option<&OsStr>) -> Option<&OsStr> {
     value.filter(|value| !value.to_string_lossy().trim().is_empty())
 }

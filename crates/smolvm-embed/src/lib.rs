@@ -20,8 +20,13 @@ pub struct Program {
 pub struct EmbedError(String);
 
 /// What the program is optimised for: few bytes, since it is unpacked at every boot.
-const FLAGS: &[&str] =
-    &["--edition=2024", "-Copt-level=z", "-Cpanic=abort", "-Ccodegen-units=1", "-Cembed-bitcode=yes"];
+const FLAGS: &[&str] = &[
+    "--edition=2024",
+    "-Copt-level=z",
+    "-Cpanic=abort",
+    "-Ccodegen-units=1",
+    "-Cembed-bitcode=yes",
+];
 
 impl Program {
     /// The program `name` with its `main` file, relative to the crate.
@@ -123,9 +128,8 @@ fn watch(root: &Path) {
 }
 
 fn run(command: &mut Command) -> Result<(), EmbedError> {
-    let output = command
-        .output()
-        .map_err(|error| EmbedError(format!("cannot run {command:?}: {error}")))?;
+    let output =
+        command.output().map_err(|error| EmbedError(format!("cannot run {command:?}: {error}")))?;
     if output.status.success() {
         return Ok(());
     }

@@ -19,6 +19,7 @@
 pub mod tokio;
 
 pub use smolvm_image::*;
+pub use smolvm_vm::*;
 
 /// Its Rust examples are tested with the others.
 #[cfg(doctest)]

@@ -5,6 +5,8 @@ An image is a kernel, a root file system and, where it has one, an initial RAM d
 once, checked against its SHA-256 digest, and checked again on every use.
 
 Examples:
+  smolvm run hello -- echo hi               one command in a VM of its own
+  smolvm doctor                             what this host lacks for that
   smolvm image list                         what there is, and what is cached
   smolvm image pull hello                   fetch an image, or check that it is whole
   smolvm --registry my.toml image pull dev  an image of your own
@@ -17,11 +19,17 @@ Exit codes:
   3    unknown image
   4    verification failed
   5    network: a server, a proxy, or no network allowed
+  6    unknown VM
   130  interrupted
+  `run` and `vm exec` end with the exit code of the command in the guest, 128 and the number of the
+  signal that ended it, 124 where --timeout did, 125 where they failed themselves, 126 where the
+  command cannot be executed, 127 where the guest has none of that name.
   With several names the others are still done; the code is that of the first failure.
 
 Environment:
   SMOLVM_CACHE_DIR  as --cache-dir
+  SMOLVM_VMS_DIR    as --vms-dir
+  SMOLVM_ACCEL      auto, kvm or tcg: what guests run on
   SMOLVM_REGISTRY   a registry file, read before those of --registry
   SMOLVM_OFFLINE    as --offline: 1, true or yes; 0, false, no and blank mean off
   SMOLVM_CA_FILE    as --ca-file
@@ -95,3 +103,41 @@ Examples:
   smolvm completions bash > ~/.local/share/bash-completion/completions/smolvm
   smolvm completions zsh > ~/.zfunc/_smolvm
   smolvm completions fish > ~/.config/fish/completions/smolvm.fish";
+
+pub(super) const RUN: &str = "\
+Standard input, output and error are those of the command, as they come. The guest cannot change the
+cached image; what it writes is gone with it.
+
+Examples:
+  smolvm run hello -- echo hi
+  smolvm run hello -it                      a shell in a terminal
+  tar c . | smolvm run hello -- tar t       streams go both ways
+  smolvm run hello --net none --mem 256 --timeout 60 -- sh -c 'untrusted code'";
+
+pub(super) const VM_CREATE: &str = "\
+Examples:
+  id=$(smolvm vm create hello)
+  smolvm vm start $id
+  smolvm vm exec $id -- uname -a
+  smolvm vm rm $id";
+
+pub(super) const VM_EXEC: &str = "\
+Examples:
+  smolvm vm exec my-vm -- ls -l /
+  smolvm vm exec my-vm -t -- top
+  smolvm vm exec my-vm --user nobody --workdir /tmp --env A=b -- sh -c 'id; pwd; echo $A'";
+
+pub(super) const VM_CP: &str = "\
+Directories are copied with all that is in them. Into a directory that exists, a copy goes under its
+own name.
+
+Examples:
+  smolvm vm cp ./project my-vm:/root/
+  smolvm vm cp my-vm:/var/log ./logs";
+
+pub(super) const DOCTOR: &str = "\
+Exit code 1 if something is missing without which nothing boots or nothing can be fetched.
+
+Examples:
+  smolvm doctor
+  smolvm doctor --json | jq -r '.checks[] | select(.status != \"good\") | .remedy'";

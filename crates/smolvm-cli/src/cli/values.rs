@@ -22,6 +22,18 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(hint)
 }
 
+/// MiB from a number of them, or from bytes with a binary unit: `512`, `2GiB`.
+pub(super) fn memory(text: &str) -> Result<u32, String> {
+    let mebibytes = match text.trim().parse() {
+        Ok(mebibytes) => mebibytes,
+        Err(_) => size(text)?.div_ceil(1 << 20),
+    };
+    u32::try_from(mebibytes)
+        .ok()
+        .filter(|mebibytes| (128..=16384).contains(mebibytes))
+        .ok_or_else(|| "a VM has 128 MiB to 16 GiB".to_owned())
+}
+
 /// Whether a variable turns something on: what is blank or says no does not.
 #[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that can fail")]
 pub(super) fn switch(text: &str) -> Result<bool, String> {
@@ -38,6 +50,16 @@ mod tests {
         for (text, on) in [("1", true), ("yes", true), ("on ", true), (" No", false), (" ", false)]
         {
             assert_eq!(switch(text), Ok(on), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn memories() {
+        for (text, mebibytes) in [("128", 128), ("512MiB", 512), ("2 gib", 2048)] {
+            assert_eq!(memory(text), Ok(mebibytes), "{text:?}");
+        }
+        for text in ["", "127", "1", "16385", "1TiB", "-1", "x"] {
+            assert!(memory(text).is_err(), "{text:?}");
         }
     }
 

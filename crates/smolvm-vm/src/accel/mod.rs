@@ -59,7 +59,7 @@ pub(crate) struct Chosen {
 /// Why no accelerator was chosen.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum AccelError {
+pub enum AccelError {
     /// The variable holds something else than an accelerator.
     #[error(
         "{OVERRIDE} is {value:?}, which is none of auto, kvm and tcg. Unset it, or set it to one of them"

@@ -9,7 +9,7 @@ use crate::kernel::Architecture;
 /// Why KVM cannot be used. Each is one line for a person, and has a [remedy](Self::remedy).
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum KvmObstacle {
+pub enum KvmObstacle {
     /// The guest's code is not the processor's.
     #[error("KVM runs no guests for {guest} on this host")]
     ForeignGuest {
@@ -82,9 +82,9 @@ impl KvmObstacle {
     }
 }
 
-/// How a probe that should have run five instructions ended.
+/// How a probe ended that did not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ProbeFailure {
+pub enum ProbeFailure {
     /// A call that sets up the machine failed.
     #[error("it cannot {step}: {reason}")]
     Setup {

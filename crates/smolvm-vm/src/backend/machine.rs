@@ -11,7 +11,6 @@ use crate::kernel::Architecture;
 #[derive(Debug, Clone)]
 pub(crate) struct MachineSpec {
     pub(crate) variant: Variant,
-    pub(crate) architecture: Architecture,
     pub(crate) accelerator: Accelerator,
     pub(crate) vcpu_count: u32,
     pub(crate) mem_size_mib: u32,

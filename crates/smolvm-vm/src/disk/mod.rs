@@ -19,10 +19,11 @@ mod tests;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use error::DiskError;
+pub use error::DiskError;
 pub(crate) use share::share;
 
 /// An image's root file system, open for reading: the descriptor whose content was verified.
@@ -57,7 +58,7 @@ pub(crate) struct Capabilities {
 /// How a disk is kept apart from its base, in the order in which they are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Isolation {
+pub enum Isolation {
     /// A copy that shares its blocks with the base, on file systems that can (btrfs, XFS).
     Reflink,
     /// A qcow2 file that holds what has changed, over the base as its backing file.
@@ -131,6 +132,7 @@ impl Isolation {
 
 impl IsolatedDisk {
     /// How a VMM reads its file.
+    #[cfg(test)]
     pub(crate) fn format(&self) -> Format {
         match self.isolation {
             Isolation::Overlay => Format::Qcow2,
@@ -153,6 +155,7 @@ impl IsolatedDisk {
     }
 
     /// Opens its file for a VMM, for reading and writing.
+    #[cfg(test)]
     pub(crate) fn open(&self, directory: &Path) -> Result<File, DiskError> {
         let path = self.path(directory);
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;

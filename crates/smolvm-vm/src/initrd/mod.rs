@@ -39,7 +39,7 @@ pub(crate) struct Initrd<'a> {
 /// Why an initrd could not be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum InitrdError {
+pub enum InitrdError {
     /// The image's own initrd is something that the kernel would not unpack.
     #[error(
         "{} is not an initrd: it is neither a cpio archive (newc) nor compressed in a way that \

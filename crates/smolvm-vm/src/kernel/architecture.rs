@@ -5,7 +5,7 @@ use std::fmt;
 
 /// The architecture of a kernel or a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Architecture {
+pub enum Architecture {
     /// 64-bit x86, also called amd64.
     X86_64,
     /// 64-bit Arm, also called arm64.

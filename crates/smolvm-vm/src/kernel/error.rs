@@ -8,7 +8,7 @@ use super::Architecture;
 /// Why a kernel cannot be booted. The message names the file and says what to give instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum KernelError {
+pub enum KernelError {
     /// The file cannot be read.
     #[error("cannot read the kernel {}: {source}", path.display())]
     Read {

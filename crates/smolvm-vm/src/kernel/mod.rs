@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use architecture::Architecture;
 use banner::Banner;
 pub(crate) use bytes::{Fields, PositionedReader, read_up_to};
-pub(crate) use error::KernelError;
+pub use error::KernelError;
 
 /// A kernel that some VMM can boot.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-pub(crate) use error::NetworkError;
+pub use error::NetworkError;
 use passt::Passt;
 
 /// What a guest is to reach.

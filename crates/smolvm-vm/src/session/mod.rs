@@ -7,13 +7,17 @@
 
 mod channel;
 mod command;
+mod copy;
 mod error;
+mod forward;
+mod guest;
 mod guest_text;
 mod handshake;
 mod inbox;
 mod link;
 mod outcome;
 mod outgoing;
+mod process;
 mod run;
 mod wait;
 
@@ -25,8 +29,10 @@ pub use smolvm_protocol::{FailureKind, Network, PowerOff, Welcome, WindowSize};
 
 pub use command::Command;
 pub use error::SessionError;
+pub use forward::Forward;
 pub use guest_text::GuestText;
 pub use outcome::{CommandResult, ExitStatus};
+pub use process::{Process, ProcessOutput, ProcessStdin};
 
 use handshake::Welcomed;
 use link::Connection;

@@ -33,7 +33,7 @@ pub enum SupervisorError {
     Failed(String),
 
     /// The supervisor has ended before it was told to.
-    #[error("the VM's supervisor has ended{}. The VM has ended with it", ending(how))]
+    #[error("the VM's supervisor has ended{}. The VM has ended with it", ending(how.as_deref()))]
     Gone {
         /// How it ended, where that is known.
         how: Option<String>,
@@ -61,6 +61,6 @@ impl SupervisorError {
     }
 }
 
-fn ending(how: &Option<String>) -> String {
-    how.as_ref().map(|how| format!(" ({how})")).unwrap_or_default()
+fn ending(how: Option<&str>) -> String {
+    how.map(|how| format!(" ({how})")).unwrap_or_default()
 }

@@ -17,7 +17,7 @@ use std::os::fd::RawFd;
 
 pub(crate) use smolvm_supervisor::control::{How, Program};
 
-pub(crate) use self::error::SupervisorError;
+pub use self::error::SupervisorError;
 pub(crate) use self::leftovers::{kill_vmm, remove, sweep};
 pub(crate) use self::spawn::{Mode, Supervisor};
 pub(crate) use self::status::{Status, status, wait_until_ended};

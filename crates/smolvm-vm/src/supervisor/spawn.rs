@@ -44,11 +44,11 @@ pub(crate) struct Supervisor {
 /// How long the supervisor may take to begin.
 const BEGIN: Duration = Duration::from_secs(20);
 /// How long a launch may take; each program beside the VMM has 5 seconds of its own.
-const LAUNCH: Duration = Duration::from_secs(60);
+const LAUNCH: Duration = Duration::from_mins(1);
 /// How long the VMM may take to end when it is killed.
 const KILL: Duration = Duration::from_secs(10);
 /// How long it may take to remove a machine; its disk may be large.
-const DELETE: Duration = Duration::from_secs(60);
+const DELETE: Duration = Duration::from_mins(1);
 /// How long the process may take to end when everything is done.
 const LEAVE: Duration = Duration::from_secs(5);
 

@@ -204,12 +204,10 @@ fn path_of(file: &FileRef) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Architecture;
 
     fn machine(variant: Variant) -> MachineSpec {
         MachineSpec {
             variant,
-            architecture: Architecture::X86_64,
             accelerator: Accelerator::Tcg,
             vcpu_count: 2,
             mem_size_mib: 512,

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smolvm_protocol::{
-    Decoder, Exec, Exit, Failure, Preamble, Program, Reply, Request, SESSION_CHANNEL, Scanner,
-    Side, Stream, Welcome,
+    Decoder, Exec, Exit, Failure, MAX_PAYLOAD, Preamble, Program, Reply, Request, SESSION_CHANNEL,
+    Scanner, SendWindow, Side, Stream, Welcome,
 };
 
 use super::super::{Guest, machine::Machine, server::Server};
@@ -174,6 +174,67 @@ impl Host {
             }
         }
     }
+
+    /// The next line that a command writes to its standard output.
+    pub(super) fn first_line(&mut self, channel: u32) -> String {
+        let mut line = Vec::new();
+        loop {
+            let mut bytes = match self.reply(channel) {
+                Reply::Data(Stream::Stdout, bytes) => bytes,
+                Reply::Started(_) => continue,
+                other => panic!("there is {other:?} after {line:?}, and no line"),
+            };
+            let end = bytes.iter().position(|&byte| byte == b'\n');
+            let rest = bytes.split_off(end.map_or(bytes.len(), |end| end + 1));
+            let length = u32::try_from(bytes.len()).unwrap();
+            self.send(channel, &Request::Credit(Stream::Stdout, length));
+            line.extend(bytes);
+            if end.is_some() {
+                if !rest.is_empty() {
+                    let replies = self.replies.entry(channel).or_default();
+                    replies.push_front(Reply::Data(Stream::Stdout, rest));
+                }
+                line.pop();
+                return String::from_utf8(line).unwrap();
+            }
+        }
+    }
+
+    /// Sends `input` and its end, as far as there is credit, while it takes what comes back; until
+    /// the final reply. Returns the data that came.
+    pub(super) fn pump(&mut self, channel: u32, input: &[u8]) -> Vec<u8> {
+        let (mut rest, mut window, mut ended) = (input, SendWindow::default(), false);
+        let mut output = Vec::new();
+        loop {
+            while !rest.is_empty() && window.available() > 0 {
+                let (part, next) =
+                    rest.split_at(rest.len().min(window.available()).min(MAX_PAYLOAD));
+                self.send(channel, &Request::Data(part.to_vec()));
+                window.sent(part.len()).unwrap();
+                rest = next;
+            }
+            if rest.is_empty() && !ended {
+                self.send(channel, &Request::End);
+                ended = true;
+            }
+            match self.reply(channel) {
+                Reply::Credit(bytes) => window.credit(bytes).unwrap(),
+                Reply::Data(stream, bytes) => {
+                    let length = u32::try_from(bytes.len()).unwrap();
+                    self.send(channel, &Request::Credit(stream, length));
+                    output.extend(bytes);
+                }
+                Reply::Failed(failure) => panic!("{failure}"),
+                reply if reply.is_final() => return output,
+                _ => {}
+            }
+        }
+    }
+
+    /// The replies on a channel that have come and were not asked for.
+    pub(super) fn waiting(&self, channel: u32) -> Vec<Reply> {
+        self.replies.get(&channel).cloned().unwrap_or_default().into()
+    }
 }
 
 impl Outcome {
@@ -197,4 +258,19 @@ pub(super) fn sh(line: &str) -> Exec {
 pub(super) fn program(arguments: &[&str]) -> Exec {
     let arguments = arguments.iter().map(|argument| argument.as_bytes().to_vec());
     Exec::new(Program::Arguments(arguments.collect()))
+}
+
+/// Whether the process of this number has not ended.
+pub(super) fn is_running(process: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"));
+    status.is_ok_and(|status| !status.contains("\nState:\tZ"))
+}
+
+/// Waits until something has happened.
+pub(super) fn eventually(has_happened: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !has_happened() {
+        assert!(started.elapsed() < Duration::from_mins(1), "it does not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -2,4 +2,9 @@
 //! machine.
 
 mod commands;
+mod connections;
+mod copies;
 mod host;
+
+mod streams;
+mod terminals;

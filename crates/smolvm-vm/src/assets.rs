@@ -1,0 +1,78 @@
+//! [`Assets`]: what a virtual machine boots from, opened and looked at.
+
+use std::fs::File;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
+
+use crate::config::BootFile;
+use crate::error::VmError;
+use crate::id::VmId;
+use crate::kernel::{Architecture, Kernel};
+use crate::places::VmDirs;
+use crate::record::Record;
+use crate::supervisor::{FIRST_FILE, Mode, Supervisor, SupervisorError};
+
+/// What a machine boots from, open for reading. The supervisor and the VMM inherit the kernel and
+/// the root file system, so that what they use is what was verified.
+#[derive(Debug)]
+pub(crate) struct Assets {
+    pub(crate) kernel: Kernel,
+    pub(crate) rootfs: Arc<File>,
+    pub(crate) initrd: Option<Arc<File>>,
+    kernel_file: Arc<File>,
+}
+
+/// The numbers under which a VMM has the files.
+pub(crate) const KERNEL_FD: RawFd = FIRST_FILE;
+pub(crate) const ROOTFS_FD: RawFd = FIRST_FILE + 1;
+
+impl Assets {
+    /// Opens the files, and refuses a kernel that cannot boot here.
+    pub(crate) fn open(
+        kernel: &BootFile,
+        rootfs: &BootFile,
+        initrd: Option<&BootFile>,
+    ) -> Result<Self, VmError> {
+        let kernel_file = kernel.open()?;
+        let what = Kernel::recognise(&kernel_file, &kernel.path)?;
+        what.for_qemu(Architecture::of_host().unwrap_or(Architecture::X86_64))?;
+        what.for_initrd()?;
+        Ok(Self {
+            kernel: what,
+            kernel_file,
+            rootfs: rootfs.open()?,
+            initrd: initrd.map(BootFile::open).transpose()?,
+        })
+    }
+
+    /// Opens what a machine was made of, if its root file system is still the same.
+    pub(crate) fn reopen(record: &Record) -> Result<Self, VmError> {
+        let initrd = record.initrd.as_ref().map(BootFile::at);
+        let (kernel, rootfs) = (BootFile::at(&record.kernel), BootFile::at(&record.rootfs));
+        let assets = Self::open(&kernel, &rootfs, initrd.as_ref())?;
+        record.check_base(&assets.rootfs)?;
+        Ok(assets)
+    }
+
+    /// Starts the process that looks after a machine, and gives it the files.
+    pub(crate) fn supervise(
+        &self,
+        id: &VmId,
+        dirs: &VmDirs,
+        mode: Mode,
+    ) -> Result<Supervisor, VmError> {
+        let failed = |source| match source {
+            SupervisorError::Exists { .. } if mode == Mode::Adopt => {
+                VmError::NotOwner { id: id.to_string() }
+            }
+            SupervisorError::Exists { .. } => VmError::AlreadyExists { id: id.to_string() },
+            source => VmError::Supervisor { id: id.to_string(), source },
+        };
+        let copy = |file: &File| {
+            let copy = file.try_clone().map(OwnedFd::from);
+            copy.map_err(|error| VmError::io(&dirs.state, "pass files on to", error))
+        };
+        let files = vec![copy(&self.kernel_file)?, copy(&self.rootfs)?];
+        Supervisor::spawn(dirs, mode, files).map_err(failed)
+    }
+}

@@ -1,0 +1,295 @@
+//! Booting: from a machine's record to an agent that answers.
+
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use crate::accel::{self, Accel, Accelerator};
+use crate::assets::{Assets, KERNEL_FD, ROOTFS_FD};
+use crate::backend::qmp::Qmp;
+use crate::backend::{self, Disk, FileRef, MachineSpec, Nic, Variant};
+use crate::boot_slot::BootSlot;
+use crate::console;
+use crate::disk::BaseUse;
+use crate::error::VmError;
+use crate::initrd::{Initrd, modules};
+use crate::network::{self, Device, Egress, GuestNetwork, NetworkPlan};
+use crate::record::DiskRecord;
+use crate::session::{Session, SessionError};
+use crate::supervisor::{Mode, Program, Supervisor};
+use crate::vm::{Machine, SmolVm};
+
+/// One start of a machine.
+struct Boot<'a> {
+    vm: &'a SmolVm,
+    machine: &'a Machine,
+    assets: &'a Assets,
+    supervisor: &'a Supervisor,
+    accelerator: Accelerator,
+    qemu: backend::Qemu,
+    timeout: Duration,
+    deadline: Instant,
+}
+
+/// Why an attempt came to nothing.
+enum Failed {
+    /// The guest found no disk: it may find one on another kind of machine.
+    NoDevices(VmError),
+    ForGood(VmError),
+}
+
+/// How long the end of a VMM may take to be heard of, after its agent's channel has ended.
+const END: Duration = Duration::from_secs(2);
+
+/// How long the VMM may take to tell its status.
+const QMP: Duration = Duration::from_millis(500);
+
+/// Boots a machine, and returns once its agent answers.
+pub(crate) fn boot(
+    vm: &SmolVm,
+    machine: &mut Machine,
+    timeout: Duration,
+) -> Result<Session, VmError> {
+    let assets = match machine.assets.take() {
+        Some(assets) => assets,
+        None => Assets::reopen(&machine.record)?,
+    };
+    let assets = machine.assets.insert(assets);
+    if machine.supervisor.is_none() {
+        if !machine.record.detached {
+            return Err(VmError::NotOwner { id: vm.id.to_string() });
+        }
+        machine.supervisor = Some(assets.supervise(&vm.id, &vm.dirs, Mode::Adopt)?);
+    }
+    let chosen = accel::choose(Accel::Auto, assets.kernel.architecture)?;
+    tell_once(&ACCEL_NOTICE, chosen.notice.as_deref());
+    let qemu = backend::Qemu::find(assets.kernel.architecture)?;
+    let _slot = BootSlot::wait(&vm.dirs.boot_slots())?;
+
+    let machine: &Machine = machine;
+    let (Some(assets), Some(supervisor)) = (&machine.assets, &machine.supervisor) else {
+        return Err(VmError::NotOwner { id: vm.id.to_string() });
+    };
+    let boot = Boot {
+        vm,
+        machine,
+        assets,
+        supervisor,
+        accelerator: chosen.accelerator,
+        qemu,
+        timeout,
+        deadline: Instant::now() + timeout,
+    };
+    boot.run()
+}
+
+/// What was said already: the same for every machine of this process.
+static ACCEL_NOTICE: Once = Once::new();
+static NETWORK_NOTICE: Once = Once::new();
+
+fn tell_once(told: &Once, notice: Option<&str>) {
+    if let Some(notice) = notice {
+        told.call_once(|| log::warn!("{notice}"));
+    }
+}
+
+/// The guest's network device, as the VMM is told of it.
+fn nic(device: &Device) -> Nic {
+    let mac = device.mac.to_owned();
+    match &device.egress {
+        Egress::Full { socket } => Nic::Stream { socket: socket.clone(), mac },
+        Egress::Restricted => Nic::Restricted { mac },
+    }
+}
+
+/// The guest's network, as its agent is told of it.
+fn for_agent(guest: &GuestNetwork, host_name: &str) -> smolvm_protocol::Network {
+    smolvm_protocol::Network {
+        address: guest.address,
+        prefix: guest.prefix,
+        gateway: Some(guest.gateway),
+        name_servers: guest.dns.clone(),
+        mtu: guest.mtu,
+        host_name: host_name.to_owned(),
+    }
+}
+
+impl Boot<'_> {
+    /// Tries one kind of machine after the other, until a guest finds its disk.
+    fn run(&self) -> Result<Session, VmError> {
+        self.write_initrd()?;
+        let mut last = None;
+        for &variant in Variant::all_for(self.assets.kernel.architecture) {
+            match self.attempt(variant) {
+                Ok(session) => return Ok(session),
+                Err(Failed::ForGood(error)) => return Err(error),
+                Err(Failed::NoDevices(error)) => {
+                    log::info!("the VM '{}' found no disk as {variant:?}", self.vm.id);
+                    last.get_or_insert(error);
+                }
+            }
+        }
+        // Which is of the kind that is tried first; the others are guesses.
+        Err(last.unwrap_or_else(|| self.failed("there is no kind of machine for it".to_owned())))
+    }
+
+    /// Writes what the machine starts with: the agent, what it is told, and the drivers that the
+    /// image's own initrd may lack.
+    fn write_initrd(&self) -> Result<(), VmError> {
+        let rootfs = &self.assets.rootfs;
+        let release = self.assets.kernel.release.as_deref();
+        let modules = release.and_then(|release| {
+            modules::from_rootfs(rootfs, release, modules::WANTED)
+                .inspect_err(|reason| log::debug!("{}: {reason}", self.vm.id))
+                .ok()
+        });
+        let record = &self.machine.record;
+        let own = self.assets.initrd.as_deref().zip(record.initrd.as_deref());
+        Initrd::new(smolvm_agent::PROGRAM)
+            .boot_file(self.boot_file())
+            .modules(modules)
+            .image_initrd(own)
+            .write(&self.vm.dirs.initrd())?;
+        Ok(())
+    }
+
+    /// What the agent is told of the disks.
+    fn boot_file(&self) -> String {
+        let mut text = String::from("root=/dev/vda\ninit=auto\ngrow=1\n");
+        if self.base_use() == BaseUse::ReadOnlyDisk {
+            text.push_str("scratch=/dev/vdb\n");
+        }
+        text
+    }
+
+    fn base_use(&self) -> BaseUse {
+        match &self.machine.record.disk {
+            DiskRecord::Isolated(disk) => disk.base_use(),
+            DiskRecord::Shared => BaseUse::Unused,
+        }
+    }
+
+    fn disks(&self) -> Vec<Disk> {
+        let record = &self.machine.record;
+        let DiskRecord::Isolated(isolated) = &record.disk else {
+            return vec![Disk::raw(FileRef::Path(record.rootfs.clone()))];
+        };
+        let own = FileRef::Path(isolated.path(&self.vm.dirs.state));
+        let base = FileRef::Inherited(ROOTFS_FD);
+        match isolated.base_use() {
+            BaseUse::Unused => vec![Disk::raw(own)],
+            BaseUse::Backing => vec![Disk::over(own, base)],
+            BaseUse::ReadOnlyDisk => vec![Disk::read_only(base), Disk::raw(own)],
+        }
+    }
+
+    /// One start of a VMM, up to the agent's answer.
+    fn attempt(&self, variant: Variant) -> Result<Session, Failed> {
+        let network = network::plan(self.machine.record.network.into(), &self.vm.dirs.runtime)
+            .map_err(|error| Failed::ForGood(error.into()))?;
+        tell_once(&NETWORK_NOTICE, network.notice.as_deref());
+        let mut programs = Vec::new();
+        if let Some(helper) = &network.helper {
+            programs.push(Program::helper(helper.argv.clone(), helper.wait_for_socket.clone()));
+        }
+        let spec = self.spec(variant, &network);
+        let mut argv = vec![self.qemu.program.clone().into_os_string()];
+        argv.extend(backend::arguments(&spec));
+        programs.push(Program::vmm(argv));
+        let launched = self.supervisor.launch(&programs);
+        launched.map_err(|source| {
+            Failed::ForGood(VmError::Supervisor { id: self.vm.id.to_string(), source })
+        })?;
+
+        match Session::connect(&self.vm.dirs.agent_socket(), self.deadline) {
+            Ok(session) => {
+                self.set_up(&session, &network).map_err(Failed::ForGood)?;
+                Ok(session)
+            }
+            Err(error) => Err(self.why(error)),
+        }
+    }
+
+    fn spec(&self, variant: Variant, network: &NetworkPlan) -> MachineSpec {
+        let record = &self.machine.record;
+        let architecture = self.assets.kernel.architecture;
+        let vcpu_count = record.vcpu_count.unwrap_or(match self.accelerator {
+            Accelerator::Kvm => 2,
+            Accelerator::Tcg => 1,
+        });
+        MachineSpec {
+            variant,
+            accelerator: self.accelerator,
+            vcpu_count,
+            mem_size_mib: record.mem_size_mib,
+            kernel: FileRef::Inherited(KERNEL_FD),
+            initrd: FileRef::Path(self.vm.dirs.initrd()),
+            command_line: backend::kernel_arguments(
+                architecture,
+                self.accelerator,
+                record.boot_args.as_deref(),
+            ),
+            disks: self.disks(),
+            network: network.device.as_ref().map(nic),
+            vsock_cid: None,
+            qmp_socket: self.vm.dirs.qmp_socket(),
+        }
+    }
+
+    /// Tells the guest the time and its address.
+    fn set_up(&self, session: &Session, network: &NetworkPlan) -> Result<(), VmError> {
+        session.set_time().map_err(|source| self.vm.session_error(source))?;
+        if let Some(device) = &network.device {
+            let network = for_agent(&device.guest, self.vm.id.as_str());
+            session.set_network(&network).map_err(|source| self.vm.session_error(source))?;
+        }
+        Ok(())
+    }
+
+    /// Ends what did not come up, and says why it did not.
+    fn why(&self, error: SessionError) -> Failed {
+        let ended = match error {
+            SessionError::NotReady { .. } => false,
+            _ => self.supervisor.wait_ended(END).is_some(),
+        };
+        let vmm = if ended { None } else { self.vmm_status() };
+        // Where it has not ended by itself, nobody needs it any more.
+        let _ = self.supervisor.kill();
+        let console = console::tail(&self.vm.dirs.console());
+        let id = self.vm.id.to_string();
+        if !ended {
+            return Failed::ForGood(match error {
+                SessionError::NotReady { .. } => {
+                    VmError::BootTimeout { id, after: self.timeout, vmm, console }
+                }
+                source => VmError::Session { id, source },
+            });
+        }
+        match console::reason(&console) {
+            Some(reason) if console::finds_no_devices(&reason) => {
+                Failed::NoDevices(self.failed(reason))
+            }
+            Some(reason) => Failed::ForGood(self.failed(reason)),
+            None => Failed::ForGood(self.failed(self.last_words())),
+        }
+    }
+
+    /// What the VMM says of the guest.
+    fn vmm_status(&self) -> Option<String> {
+        let mut qmp = Qmp::connect(&self.vm.dirs.qmp_socket(), QMP).ok()?;
+        qmp.status().ok().map(|status| status.status)
+    }
+
+    /// What the VMM said last; it may have refused to start at all.
+    fn last_words(&self) -> String {
+        let said = console::tail(&self.vm.dirs.vmm_log());
+        match said.lines().last() {
+            Some(line) => format!("QEMU said: {line}"),
+            None => "it reset or switched itself off".to_owned(),
+        }
+    }
+
+    fn failed(&self, reason: String) -> VmError {
+        let console = console::tail(&self.vm.dirs.console());
+        VmError::BootFailed { id: self.vm.id.to_string(), reason, console }
+    }
+}

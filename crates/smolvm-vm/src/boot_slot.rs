@@ -1,0 +1,76 @@
+//! [`BootSlot`]: the right to boot, of which a host has only so many at a time, so that a hundred
+//! machines at once do not all miss their deadlines.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::error::VmError;
+
+/// Held while a machine boots. It is a lock on a file, which ends with the process at the latest.
+#[derive(Debug)]
+pub(crate) struct BootSlot {
+    _lock: File,
+}
+
+/// How often it is looked whether a slot has become free.
+const POLL: Duration = Duration::from_millis(20);
+
+impl BootSlot {
+    /// Waits until one of the slots in `directory` is free: as many as the host has processors,
+    /// and at least two.
+    pub(crate) fn wait(directory: &Path) -> Result<Self, VmError> {
+        let count = thread::available_parallelism().map_or(2, |count| count.get().max(2));
+        Self::wait_for_one_of(count, directory)
+    }
+
+    fn wait_for_one_of(count: usize, directory: &Path) -> Result<Self, VmError> {
+        fs_err::create_dir_all(directory)
+            .map_err(|error| VmError::io(directory, "create the directory", error))?;
+        let mut told = false;
+        loop {
+            for number in 0..count {
+                let path = directory.join(number.to_string());
+                let lock = File::options().create(true).append(true).open(&path);
+                let lock = lock.map_err(|error| VmError::io(&path, "open", error))?;
+                match lock.try_lock() {
+                    Ok(()) => return Ok(Self { _lock: lock }),
+                    Err(TryLockError::WouldBlock) => {}
+                    Err(TryLockError::Error(error)) => {
+                        return Err(VmError::io(&path, "lock", error));
+                    }
+                }
+            }
+            if !told {
+                log::info!("waiting: {count} other VMs are booting");
+                told = true;
+            }
+            thread::sleep(POLL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_boot_at_once_than_there_are_slots() {
+        let temp = tempfile::tempdir().unwrap();
+        let one = BootSlot::wait_for_one_of(2, temp.path()).unwrap();
+        let other = BootSlot::wait_for_one_of(2, temp.path()).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let third = BootSlot::wait_for_one_of(2, temp.path()).unwrap();
+                sender.send(()).unwrap();
+                drop(third);
+            });
+            assert!(receiver.recv_timeout(Duration::from_millis(200)).is_err());
+            drop(one);
+            receiver.recv().unwrap();
+        });
+        drop(other);
+    }
+}

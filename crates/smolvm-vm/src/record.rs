@@ -1,0 +1,121 @@
+//! [`Record`]: what is written down of a virtual machine, for other programs and later starts.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{BackendChoice, NetworkMode};
+use crate::disk::IsolatedDisk;
+use crate::error::VmError;
+use crate::id::VmId;
+use crate::places::VmDirs;
+
+/// What `config.json` says of a machine. The environment of its commands is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The version of this format.
+    pub(crate) version: u32,
+    pub(crate) id: VmId,
+    /// When it was made, in seconds since 1970.
+    pub(crate) created: u64,
+    pub(crate) detached: bool,
+    pub(crate) kernel: PathBuf,
+    pub(crate) initrd: Option<PathBuf>,
+    pub(crate) rootfs: PathBuf,
+    /// The root file system as it was when the disk was made of it.
+    pub(crate) base: FileIdentity,
+    pub(crate) boot_args: Option<String>,
+    pub(crate) vcpu_count: Option<u32>,
+    pub(crate) mem_size_mib: u32,
+    pub(crate) backend: BackendChoice,
+    pub(crate) disk: DiskRecord,
+    pub(crate) network: NetworkMode,
+    pub(crate) address: Option<IpAddr>,
+    /// Where its sockets are while it runs: depends on who started it.
+    pub(crate) runtime: PathBuf,
+}
+
+/// Where what the guest writes goes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DiskRecord {
+    /// To a disk of its own.
+    Isolated(IsolatedDisk),
+    /// To the file itself.
+    Shared,
+}
+
+/// What tells whether a file has been changed or replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileIdentity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Record {
+    /// The version that this program writes.
+    pub(crate) const VERSION: u32 = 1;
+
+    /// Reads the record of a machine; `None` where there is no such machine.
+    pub(crate) fn read(id: &VmId, dirs: &VmDirs) -> Result<Option<Self>, VmError> {
+        let path = dirs.config();
+        let text = match fs_err::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(VmError::io(&path, "read", error)),
+        };
+        let refused =
+            |reason: String| VmError::Record { id: id.to_string(), path: path.clone(), reason };
+        let record: Self =
+            serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+        if record.version != Self::VERSION {
+            return Err(refused(format!("its version is {}", record.version)));
+        }
+        if record.id != *id {
+            return Err(refused(format!("it is of the VM '{}'", record.id)));
+        }
+        Ok(Some(record))
+    }
+
+    /// Refuses another file than the disk was made from: what the disk holds makes sense with that
+    /// one alone.
+    pub(crate) fn check_base(&self, rootfs: &File) -> Result<(), VmError> {
+        if self.disk == DiskRecord::Shared || FileIdentity::of(rootfs, &self.rootfs)? == self.base {
+            return Ok(());
+        }
+        Err(VmError::BaseChanged { id: self.id.to_string(), path: self.rootfs.clone() })
+    }
+
+    /// Writes the record in one step: who reads it sees all of it or nothing.
+    pub(crate) fn write(&self, dirs: &VmDirs) -> Result<(), VmError> {
+        let (path, new) = (dirs.config(), dirs.state.join(".config.json.new"));
+        let write = || -> std::io::Result<()> {
+            let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::other)?;
+            let mut file = fs_err::OpenOptions::new();
+            file.write(true).create(true).truncate(true).options_mut().mode(0o600);
+            let mut file = file.open(&new)?;
+            file.write_all(&text)?;
+            file.write_all(b"\n")?;
+            fs_err::rename(&new, &path)
+        };
+        write().map_err(|error| VmError::io(&path, "write", error))
+    }
+}
+
+impl FileIdentity {
+    pub(crate) fn of(file: &File, path: &Path) -> Result<Self, VmError> {
+        let metadata = file.metadata().map_err(|error| VmError::io(path, "look at", error))?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
+}

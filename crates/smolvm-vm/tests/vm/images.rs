@@ -1,0 +1,92 @@
+//! The images that tests boot, and where the machines of a test lie.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use smolvm_testkit::skip;
+use smolvm_vm::{VmConfig, Vms};
+
+/// An image that `cargo xtask images` has made.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    directory: PathBuf,
+}
+
+/// A directory for machines, which must be empty of them in the end.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) temp: tempfile::TempDir,
+}
+
+/// Debian's kernel, a busybox userland with an init of its own, an initrd.
+pub(crate) const TINY: &str = "debian-tiny";
+/// The same kernel, one static busybox and nothing else, an initrd.
+pub(crate) const BARE: &str = "busybox-only";
+/// Debian with systemd, as debootstrap leaves it; no initrd.
+pub(crate) const SYSTEMD: &str = "debian-systemd";
+
+impl Image {
+    /// `None` where it is not there: the test says so and ends.
+    pub(crate) fn find(name: &str) -> Option<Self> {
+        let Some(images) = std::env::var_os("SMOLVM_TEST_IMAGES") else {
+            skip("SMOLVM_TEST_IMAGES names no directory with images");
+            return None;
+        };
+        let directory = Path::new(&images).join(name);
+        if !directory.is_dir() {
+            skip(&format!("there is no image {}", directory.display()));
+            return None;
+        }
+        Some(Self { directory })
+    }
+
+    pub(crate) fn kernel(&self) -> PathBuf {
+        self.directory.join("vmlinuz")
+    }
+
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.directory.join("rootfs.ext4")
+    }
+
+    pub(crate) fn initrd(&self) -> Option<PathBuf> {
+        Some(self.directory.join("initrd.img")).filter(|path| path.exists())
+    }
+
+    /// A machine of this image.
+    pub(crate) fn config(&self, site: &Site) -> VmConfig {
+        let config = VmConfig::new(self.kernel(), self.rootfs()).vms_dir(site.vms_dir());
+        match self.initrd() {
+            Some(initrd) => config.initrd(initrd),
+            None => config,
+        }
+    }
+
+    /// What its root file system holds.
+    pub(crate) fn rootfs_digest(&self) -> String {
+        let mut file = fs_err::File::open(self.rootfs()).unwrap();
+        let mut hasher = Sha256::new();
+        std::io::copy(&mut file, &mut hasher).unwrap();
+        format!("{:x?}", hasher.finalize())
+    }
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        Self { temp: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn vms_dir(&self) -> PathBuf {
+        self.temp.path().join("vms")
+    }
+
+    pub(crate) fn vms(&self) -> Vms {
+        Vms::at(self.vms_dir()).unwrap()
+    }
+
+    /// What is in the directory of machines, besides its lock.
+    pub(crate) fn left(&self) -> Vec<String> {
+        let entries = fs_err::read_dir(self.vms_dir()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != ".lock").collect()
+    }
+}

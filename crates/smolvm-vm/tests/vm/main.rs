@@ -1,0 +1,18 @@
+//! Virtual machines that really boot, under whatever this host has, with real images.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod boots;
+mod commands;
+mod disks;
+mod failures;
+mod files;
+mod images;
+mod lifecycle;
+mod networks;
+mod owner;
