@@ -337,6 +337,10 @@ impl SmolVm {
     }
 
     fn state(&self) -> VmState {
+        // Its owner has ended, or somebody has removed it.
+        if !self.dirs.state.exists() {
+            return VmState::Stopped;
+        }
         VmState::of(supervisor::status(&self.dirs.state))
     }
 

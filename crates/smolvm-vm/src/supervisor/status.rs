@@ -23,15 +23,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 impl Status {
     /// The process of its VMM, while it runs.
-    pub(crate) fn vmm(&self) -> Option<u32> {
+    pub(crate) fn vmm(self) -> Option<u32> {
         match self {
-            Self::Running(process) => Some(*process),
+            Self::Running(process) => Some(process),
             Self::Created | Self::Ended(_) => None,
         }
     }
 
     /// How its VMM has ended, for people, once it has.
-    pub(crate) fn ended(&self) -> Option<String> {
+    pub(crate) fn ended(self) -> Option<String> {
         match self {
             Self::Ended(Some(how)) => Some(how.to_string()),
             Self::Ended(None) => Some("killed with its supervisor".to_owned()),

@@ -9,7 +9,7 @@ use super::*;
 use crate::places::VmDirs;
 
 /// Generous, since nothing is shown by how long it takes.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 struct Vms {
     directory: tempfile::TempDir,

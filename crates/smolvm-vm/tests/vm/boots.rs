@@ -43,11 +43,11 @@ fn systemd_runs_beside_the_agent_and_comes_up() {
     let site = Site::new();
     let vm = Vm::boot(image.config(&site)).unwrap();
     assert_eq!(vm.run("cat /proc/1/comm").unwrap().stdout(), "systemd\n");
-    vm.wait_ready(Duration::from_secs(120)).unwrap();
+    vm.wait_ready(Duration::from_mins(2)).unwrap();
     let state = vm.run("systemctl is-system-running").unwrap();
     assert!(["running\n", "degraded\n"].contains(&state.stdout().as_ref()), "{state:?}");
     let waiting = vm.run("systemctl list-jobs --no-legend").unwrap();
-    assert_eq!(waiting.stdout(), "No jobs running.\n", "nothing waits for a device");
+    assert_eq!(waiting.stdout(), "", "something waits");
 }
 
 #[test]

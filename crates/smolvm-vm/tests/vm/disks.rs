@@ -39,9 +39,9 @@ fn a_disk_grows_with_its_file_system() {
     let Some(image) = Image::find(TINY) else { return };
     let site = Site::new();
     let vm = Vm::boot(image.config(&site).disk_size_mib(512)).unwrap();
-    let size = vm.run("df -m / | tail -1 | awk '{ print $2 }'").unwrap();
-    let mebibytes: u64 = size.stdout().trim().parse().unwrap();
-    assert!((400..=512).contains(&mebibytes), "{size:?}");
+    let told = vm.run("df -m / | tail -1 | awk '{ print $2 }'").unwrap();
+    let mebibytes: u64 = told.stdout().trim().parse().unwrap();
+    assert!((400..=512).contains(&mebibytes), "{told:?}");
 }
 
 #[test]

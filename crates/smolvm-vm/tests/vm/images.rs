@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
 use smolvm_testkit::skip;
 use smolvm_vm::{VmConfig, Vms};
 
@@ -63,10 +62,7 @@ impl Image {
 
     /// What its root file system holds.
     pub(crate) fn rootfs_digest(&self) -> String {
-        let mut file = fs_err::File::open(self.rootfs()).unwrap();
-        let mut hasher = Sha256::new();
-        std::io::copy(&mut file, &mut hasher).unwrap();
-        format!("{:x?}", hasher.finalize())
+        smolvm_testkit::content::sha256_hex(&fs_err::read(self.rootfs()).unwrap())
     }
 }
 

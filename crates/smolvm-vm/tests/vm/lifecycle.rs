@@ -110,11 +110,11 @@ fn two_makers_of_one_id_and_one_machine() {
     let Some(image) = Image::find(TINY) else { return };
     let site = Site::new();
     let make = || SmolVm::new(image.config(&site).id("one").unwrap());
-    let made: Vec<_> = thread::scope(|scope| {
+    let all: Vec<_> = thread::scope(|scope| {
         let makers: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
         makers.into_iter().map(|maker| maker.join().unwrap()).collect()
     });
-    let (won, lost): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+    let (won, lost): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1);
     for error in lost.into_iter().map(Result::unwrap_err) {
         assert!(matches!(error, VmError::AlreadyExists { .. }), "{error}");

@@ -70,7 +70,6 @@ impl Place {
         let of_image = Some("rdinit=/init root=/dev/vda rw");
         MachineSpec {
             variant,
-            architecture,
             accelerator,
             vcpu_count: 1,
             mem_size_mib: 256,
