@@ -1,6 +1,13 @@
 //! The supervisor as its library, a VMM, a guest and clients see it: real processes, sockets and
 //! signals.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod client;
 mod clients;
 mod directories;

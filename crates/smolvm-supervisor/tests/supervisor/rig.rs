@@ -18,7 +18,7 @@ use smolvm_supervisor::state::{Process, State};
 use tempfile::TempDir;
 
 /// Generous: nothing is shown by how long it takes.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where a test has the directories of its VMs.
 pub(crate) struct Place(TempDir);

@@ -54,7 +54,8 @@ fn control_c_interrupts() {
 fn all_that_was_written_to_a_terminal_comes() {
     let mut host = Host::connect();
     let channel = host.open(&Request::Exec(in_terminal("stty -opost; seq 100000")));
-    let expected: String = (1..=100_000).map(|number| format!("{number}\n")).collect();
+    let numbers: Vec<_> = (1..=100_000).map(|number| format!("{number}\n")).collect();
+    let expected = numbers.concat();
     let outcome = host.outcome(channel).unwrap();
     assert!(outcome.text() == expected, "{} of {} bytes", outcome.stdout.len(), expected.len());
 }
