@@ -1,4 +1,4 @@
-//! Boots an image under an emulator that needs no rights and no hardware.
+//! Boots a made image under an emulator alone, for the tests of the images.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -26,8 +26,6 @@ pub(crate) struct Guest {
 pub(crate) struct Booted {
     /// The line that was waited for.
     pub(crate) line: String,
-    /// From the start of the emulator to that line.
-    pub(crate) took: Duration,
 }
 
 /// A guest that has not said its line by then never will.
@@ -57,13 +55,12 @@ pub(crate) fn boot(guest: &Guest, wanted: &str, console: &Path) -> Result<Booted
     let mut running = Running(qemu);
     let lines = read_lines(output, fs_err::File::create(console)?);
     let line = wait_for(&lines, wanted, started);
-    let took = started.elapsed();
     let line = line.with_context(|| last_words(console))?;
     let status = running.wait_until(started + DEADLINE)?;
     if !status {
         bail!("the emulator failed after the guest's line; see {}", console.display());
     }
-    Ok(Booted { line, took })
+    Ok(Booted { line })
 }
 
 /// The disk, with what is written to it kept aside and thrown away.

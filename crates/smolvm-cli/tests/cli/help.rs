@@ -7,12 +7,15 @@ fn top() {
     assert_prints!(Site::new().run("--help"), @"
     exit: 0
     ----- stdout -----
-    Fetch, cache and validate microVM images
+    Run untrusted code in microVMs, from images that are fetched, cached and validated
 
     Usage: smolvm [OPTIONS] <COMMAND>
 
     Commands:
+      run          Run a command in a VM of its own, which is gone afterwards
+      vm           Make VMs that stay, run commands in them, end them
       image        List, fetch, check and remove images
+      doctor       Say what this host has and lacks for booting and fetching
       completions  Print a completion script for a shell
       help         Print this message or the help of the given subcommand(s)
 
@@ -22,6 +25,7 @@ fn top() {
 
     Global options:
           --cache-dir <DIR>       Keep images in this directory; blank means ~/.smolvm/images
+          --vms-dir <DIR>         Keep VMs in this directory; blank means ~/.smolvm/vms
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
           --json                  Print one JSON object on standard output and nothing else there
@@ -37,6 +41,8 @@ fn top() {
     once, checked against its SHA-256 digest, and checked again on every use.
 
     Examples:
+      smolvm run hello -- echo hi               one command in a VM of its own
+      smolvm doctor                             what this host lacks for that
       smolvm image list                         what there is, and what is cached
       smolvm image pull hello                   fetch an image, or check that it is whole
       smolvm --registry my.toml image pull dev  an image of your own
@@ -49,11 +55,17 @@ fn top() {
       3    unknown image
       4    verification failed
       5    network: a server, a proxy, or no network allowed
+      6    unknown VM
       130  interrupted
+      `run` and `vm exec` end with the exit code of the command in the guest, 128 and the number of the
+      signal that ended it, 124 where --timeout did, 125 where they failed themselves, 126 where the
+      command cannot be executed, 127 where the guest has none of that name.
       With several names the others are still done; the code is that of the first failure.
 
     Environment:
       SMOLVM_CACHE_DIR  as --cache-dir
+      SMOLVM_VMS_DIR    as --vms-dir
+      SMOLVM_ACCEL      auto, kvm or tcg: what guests run on
       SMOLVM_REGISTRY   a registry file, read before those of --registry
       SMOLVM_OFFLINE    as --offline: 1, true or yes; 0, false, no and blank mean off
       SMOLVM_CA_FILE    as --ca-file
@@ -90,6 +102,7 @@ fn image() {
 
     Global options:
           --cache-dir <DIR>       Keep images in this directory; blank means ~/.smolvm/images
+          --vms-dir <DIR>         Keep VMs in this directory; blank means ~/.smolvm/vms
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
           --json                  Print one JSON object on standard output and nothing else there
@@ -123,6 +136,7 @@ fn pull() {
 
     Global options:
           --cache-dir <DIR>       Keep images in this directory; blank means ~/.smolvm/images
+          --vms-dir <DIR>         Keep VMs in this directory; blank means ~/.smolvm/vms
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
           --json                  Print one JSON object on standard output and nothing else there
