@@ -129,12 +129,6 @@ fn a_command_runs_as_whom_it_should() {
     assert_eq!(run("daemon", "id -un; echo $USER").unwrap().text(), "daemon\ndaemon\n");
     assert_eq!(run("root", "id -u").unwrap().text(), "0\n");
     assert_eq!(kind(run("no-such-user", "true")), FailureKind::NoSuchUser);
-
-    let mut exec = sh("true");
-    exec.user = Some("12345".to_owned());
-    let closed = tempfile::tempdir().unwrap();
-    exec.cwd = Some(closed.path().to_str().unwrap().as_bytes().to_vec());
-    assert_eq!(kind(host.exec(exec)), FailureKind::WorkingDirectory);
 }
 
 #[test]
