@@ -100,8 +100,10 @@ const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 
 const GUEST_MAC: &str = "52:54:00:12:34:56";
 const GATEWAY_MAC: &str = "52:55:0a:00:02:02";
-/// The longest packet that passt takes: each costs as much as a short one.
-const MTU: u16 = 65520;
+/// A long packet costs as much as a short one, but passt loses what it sends too much of at once,
+/// and before its release of September 2023 may then wait for ever. Measured under emulation: 12
+/// MB/s with this, 3 MB/s with 1500, and downloads that stop at 65520.
+const MTU: u16 = 9000;
 
 /// Plans the network of a VM whose sockets are in the directory `runtime`.
 ///
