@@ -1,11 +1,13 @@
 //! [`Machine`]: what changes the machine as a whole.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use smolvm_protocol::{Failure, Network};
 
 use super::failure::io_failure;
 use super::network;
+use crate::boot::console;
 use crate::sys::clock;
 
 /// The machine that the agent runs on.
@@ -26,6 +28,15 @@ impl Machine {
                 .map_err(|error| io_failure("the guest's clock cannot be set", &error)),
             #[cfg(test)]
             Self::Untouched => Ok(()),
+        }
+    }
+
+    /// Says something on the console.
+    pub(super) fn note(self, message: impl Display) {
+        match self {
+            Self::Guest => console::note(message),
+            #[cfg(test)]
+            Self::Untouched => {}
         }
     }
 

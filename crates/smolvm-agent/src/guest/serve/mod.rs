@@ -52,6 +52,7 @@ pub(crate) fn run(guest: Guest) -> ! {
 
 fn serve(guest: Guest) -> io::Result<Infallible> {
     std::env::set_current_dir("/")?;
+    process::reset_ignored_signals();
     let restored = Restored {
         open_files: process::raise_open_files().ok(),
         // Whatever eats the guest's memory, the host can still ask for its end.

@@ -1,5 +1,6 @@
 //! The end of the guest.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -61,20 +62,25 @@ fn run_reboot(restored: Restored) -> bool {
 /// Asks all processes to end, and waits for them.
 fn end_processes() {
     const PAUSE: Duration = Duration::from_millis(10);
+    let mut asked = others();
     child::signal_all(signal::TERM);
     let started = Instant::now();
-    while started.elapsed() < ASKED && others_run() {
+    while started.elapsed() < ASKED && !asked.is_empty() {
         thread::sleep(PAUSE);
+        // What has been started since, by a script that goes on, was not asked.
+        let running = others();
+        asked.retain(|process| running.contains(process));
     }
 }
 
-/// Whether there is a process besides the first and this one, other than the kernel's own.
-fn others_run() -> bool {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    numbers.any(|number| {
+/// The processes besides the first and this one, other than the kernel's own.
+fn others() -> HashSet<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_other = |&process: &u32| {
         // Those of the kernel have no command line, and those that have ended neither.
-        let command = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
-        number != 1 && number != std::process::id() && !command.is_empty()
-    })
+        let command = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        process != 1 && process != std::process::id() && !command.is_empty()
+    };
+    processes.filter(is_other).collect()
 }

@@ -15,7 +15,6 @@ use super::machine::Machine;
 use super::port::Port;
 use super::power;
 use super::session::{End, Part, Session, Shared};
-use crate::boot::console;
 use crate::sys::poll::{Events, PollSet};
 use crate::sys::process::{self, ProcessGroup, Restored};
 use crate::sys::socket;
@@ -237,7 +236,8 @@ impl Server {
     /// Ends a session: all that it had asked for ends with it.
     fn end(&mut self, number: u64, end: &End) {
         if let End::Protocol(error) = end {
-            console::note(format_args!("a host is not served any more: {error}"));
+            let message = format_args!("a host is not served any more: {error}");
+            self.shared.machine.note(message);
         }
         if number != PORT {
             self.sessions.remove(&number);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -33,8 +34,13 @@ enum State {
     Asking { process: ProcessGroup, answer: File },
 }
 
-/// Asking takes time away from what is waited for.
-const PAUSE: Duration = Duration::from_millis(300);
+/// Before this is there, nobody answers.
+const SYSTEMD_LISTENS: &str = "/run/systemd/private";
+
+/// How long to wait before looking again, and before asking again: asking takes time away from
+/// what is waited for.
+const GLANCE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What systemd says of itself before it is done. That it cannot be asked is said so as well.
 const UNSETTLED: &[&str] = &["", "initializing", "starting", "offline", "unknown"];
@@ -117,13 +123,16 @@ impl Channel for Settle {
     }
 
     fn advance(&mut self, replies: &mut Replies<'_>) -> Flow {
-        if Init::of_guest() == Init::NotStarted {
-            self.state = State::Paused(Instant::now() + PAUSE);
-            return Flow::Open;
-        }
-        match self.ask() {
-            Ok(()) => Flow::Open,
-            Err(failed) => replies.finish(&failed),
+        match Init::of_guest() {
+            Init::Systemd if Path::new(SYSTEMD_LISTENS).exists() => match self.ask() {
+                Ok(()) => Flow::Open,
+                Err(failed) => replies.finish(&failed),
+            },
+            Init::Systemd | Init::NotStarted => {
+                self.state = State::Paused(Instant::now() + GLANCE);
+                Flow::Open
+            }
+            _ => replies.finish(&Reply::Done),
         }
     }
 }

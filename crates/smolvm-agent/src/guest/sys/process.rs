@@ -5,7 +5,7 @@
 //! simply written down for the parent.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_ulong, c_void};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, RawFd};
 use std::os::unix::process::ExitStatusExt as _;
@@ -141,8 +141,6 @@ unsafe extern "C" {
     fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     fn write(fd: c_int, bytes: *const c_void, count: usize) -> isize;
     fn syscall(number: c_long, ...) -> c_long;
-    #[link_name = "signal"]
-    fn set_action(signal: c_int, action: usize) -> usize;
     fn sigprocmask(how: c_int, set: *const Set, old: *mut Set) -> c_int;
     fn signalfd(fd: c_int, set: *const Set, flags: c_int) -> c_int;
     fn waitpid(process: c_int, status: *mut c_int, options: c_int) -> c_int;
@@ -150,17 +148,20 @@ unsafe extern "C" {
     #[cfg(test)]
     fn fork() -> c_int;
     #[cfg(test)]
+    fn unshare(what: c_int) -> c_int;
+    #[cfg(test)]
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
     fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
     fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
 }
 
-/// The numbers of the system calls whose wrappers would change all threads of the C library's
-/// process, which is still the parent's.
+/// The numbers of the system calls whose wrappers do more: they would change all threads of the C
+/// library's process, which is still the parent's, or refuse some signals.
 #[cfg(target_arch = "x86_64")]
 mod number {
     use std::ffi::c_long;
 
+    pub(super) const RT_SIGACTION: c_long = 13;
     pub(super) const SETUID: c_long = 105;
     pub(super) const SETGID: c_long = 106;
     pub(super) const SETGROUPS: c_long = 116;
@@ -169,6 +170,7 @@ mod number {
 mod number {
     use std::ffi::c_long;
 
+    pub(super) const RT_SIGACTION: c_long = 134;
     pub(super) const SETUID: c_long = 146;
     pub(super) const SETGID: c_long = 144;
     pub(super) const SETGROUPS: c_long = 159;
@@ -268,14 +270,15 @@ fn prepare(plan: &Plan) -> Result<std::convert::Infallible, (Step, c_int)> {
             step(Step::Terminal, ioctl(0, TIOCSCTTY, 0))?;
         }
         restore(&plan.restored);
+        // As `subprocess` has it: the directory need not be one that the user may enter.
+        enter(&plan.directories)?;
         if plan.user != 0 || plan.group != 0 || !plan.groups.is_empty() {
             let groups = plan.groups.as_ptr();
             long_step(syscall(number::SETGROUPS, plan.groups.len(), groups))?;
             long_step(syscall(number::SETGID, c_ulong::from(plan.group)))?;
             long_step(syscall(number::SETUID, c_ulong::from(plan.user)))?;
         }
-        enter(&plan.directories)?;
-        set_action(SIGPIPE, 0);
+        set_default_action(SIGPIPE);
         sigprocmask(SIG_SETMASK, &raw const plan.unblocked, ptr::null_mut());
         Err((Step::Execute, execute(plan)))
     }
@@ -348,6 +351,17 @@ unsafe fn execute(plan: &Plan) -> c_int {
     result
 }
 
+/// Has the kernel do with a signal what it does by default. (The C library keeps some signals to
+/// itself, and would refuse.)
+fn set_default_action(signal: c_int) {
+    /// `struct sigaction` of the kernel, of which zero is the default.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const SET_LENGTH: usize = 8;
+    let none = ptr::null_mut::<c_void>();
+    // SAFETY: the pointers are to an action, and to none.
+    unsafe { syscall(number::RT_SIGACTION, signal, DEFAULT.as_ptr(), none, SET_LENGTH) };
+}
+
 fn step(step: Step, result: c_int) -> Result<(), (Step, c_int)> {
     if result == -1 { Err((step, errno())) } else { Ok(()) }
 }
@@ -394,6 +408,19 @@ fn wait(process: c_int, options: c_int) -> Option<(ProcessGroup, ExitStatus)> {
             Ok(process) => return Some((ProcessGroup(process), ExitStatus::from_raw(status))),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return None,
+        }
+    }
+}
+
+/// Has the process, and with it all that it starts, ignore no signal any more: what started it may
+/// have ignored some. (That nobody reads what is written is an error here, and no signal.)
+pub(crate) fn reset_ignored_signals() {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or_default();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap_or(0);
+    for signal in ALL_SIGNALS {
+        if signal != SIGPIPE && ignored >> (signal - 1) & 1 == 1 {
+            set_default_action(signal);
         }
     }
 }
@@ -460,4 +487,13 @@ pub(crate) fn fork_for_test(kept: &File, run: impl FnOnce(File)) -> ProcessGroup
     };
     // SAFETY: it takes a number. What the parent does at its exit is left to it.
     unsafe { _exit(code) }
+}
+
+/// Gives the calling process mounts, a network and a host name of its own. For tests.
+#[cfg(test)]
+pub(crate) fn unshare_for_test() -> io::Result<()> {
+    const NEW_MOUNTS_NAME_NETWORK: c_int = 0x2_0000 | 0x400_0000 | 0x4000_0000;
+    // SAFETY: it takes a number.
+    check(unsafe { unshare(NEW_MOUNTS_NAME_NETWORK) })?;
+    Ok(())
 }

@@ -101,13 +101,20 @@ impl<'a> Prepared<'a> {
     }
 
     /// A guest may have nothing but a busybox, without a link for each program that it can be.
+    /// Whoever says where programs are is taken at his word.
     fn applet_of(&self, error: &LaunchError) -> Option<CString> {
         let is_absent =
             error.step == Step::Execute && error.error.kind() == io::ErrorKind::NotFound;
         match &self.exec.program {
-            Program::Arguments(arguments) if is_absent => busybox::with_applet(arguments.first()?),
+            Program::Arguments(arguments) if is_absent && !self.has_path() => {
+                busybox::with_applet(arguments.first()?)
+            }
             _ => None,
         }
+    }
+
+    fn has_path(&self) -> bool {
+        self.exec.env.iter().any(|(name, _)| name == b"PATH")
     }
 
     fn failure(&self, LaunchError { step, error }: &LaunchError) -> Failure {

@@ -1,10 +1,10 @@
 //! Commands run as they would as children of a program of this machine (behaviour 47).
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use smolvm_protocol::{Exit, Failure, FailureKind, MAX_CHANNELS, Reply, Request, Stream};
+use smolvm_protocol::{Exit, Failure, FailureKind, MAX_CHANNELS, Program, Reply, Request, Stream};
 use smolvm_testkit::skip;
 
 use super::host::{Host, Outcome, eventually, is_running, program, sh};
@@ -62,7 +62,6 @@ fn a_program_that_cannot_be_started_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let script = dir.path().join("script");
     let write = |text: &str| {
-        use std::os::unix::fs::PermissionsExt as _;
         fs::write(&script, text).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
         program(&[script.to_str().unwrap()])
@@ -89,6 +88,11 @@ fn a_command_has_its_environment() {
     assert!(path.contains("/usr/local/sbin:"), "{path}");
     assert!(!text.contains("CARGO"), "the agent's own environment: {text}");
 
+    // Where it is said where programs are, they are nowhere else.
+    let mut elsewhere = exec.clone();
+    elsewhere.env = vec![(b"PATH".to_vec(), b"/nowhere".to_vec())];
+    elsewhere.program = Program::Arguments(vec![b"env".to_vec()]);
+    assert_eq!(kind(host.exec(elsewhere)), FailureKind::NotFound);
     exec.env = vec![(b"A=B".to_vec(), b"C".to_vec())];
     assert_eq!(kind(host.exec(exec.clone())), FailureKind::Other);
     exec.cwd = Some(b"/no/such/directory".to_vec());
@@ -102,7 +106,7 @@ fn a_command_inherits_nothing_that_it_should_not() {
     // The listing itself has the directory open.
     assert_eq!(host.exec(program(&["ls", "/proc/self/fd"])).unwrap().text(), "0\n1\n2\n3\n");
     let status = host.exec(program(&["cat", "/proc/self/status"])).unwrap();
-    for set in ["SigBlk", "SigCgt"] {
+    for set in ["SigBlk", "SigIgn", "SigCgt"] {
         let line = format!("{set}:\t{:016x}", 0);
         assert!(status.text().contains(&line), "{line} is not in {status:?}");
     }
@@ -129,6 +133,13 @@ fn a_command_runs_as_whom_it_should() {
     assert_eq!(run("daemon", "id -un; echo $USER").unwrap().text(), "daemon\ndaemon\n");
     assert_eq!(run("root", "id -u").unwrap().text(), "0\n");
     assert_eq!(kind(run("no-such-user", "true")), FailureKind::NoSuchUser);
+
+    let mut exec = sh("true");
+    exec.user = Some("12345".to_owned());
+    let closed = tempfile::tempdir().unwrap();
+    fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    exec.cwd = Some(closed.path().to_str().unwrap().as_bytes().to_vec());
+    assert_eq!(host.exec(exec).unwrap().exit, Exit::Code(0), "it is entered before");
 }
 
 #[test]

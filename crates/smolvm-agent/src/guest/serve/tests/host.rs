@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -43,9 +43,16 @@ const NONCE: [u8; 16] = *b"a test's nonce..";
 impl Agent {
     /// An agent, and what leads to it.
     pub(super) fn start() -> (Self, UnixStream) {
+        Self::start_after(|| {})
+    }
+
+    /// An agent whose process does something else before.
+    pub(super) fn start_after(before: impl FnOnce()) -> (Self, UnixStream) {
         let (here, there) = UnixStream::pair().unwrap();
         there.set_nonblocking(true).unwrap();
         let agent = process::fork_for_test(&File::from(OwnedFd::from(there)), |host| {
+            before();
+            process::reset_ignored_signals();
             let server = Server::new(
                 Guest { root_has_init: false },
                 Restored::default(),
@@ -69,12 +76,17 @@ impl Agent {
 impl Host {
     /// A host that the agent has welcomed.
     pub(super) fn connect() -> Self {
-        let (agent, mut stream) = Agent::start();
+        let (agent, stream) = Agent::start();
+        Self::greet(agent, stream)
+    }
+
+    /// A host that greets an agent, which welcomes it.
+    pub(super) fn greet(agent: Agent, mut stream: UnixStream) -> Self {
         stream.write_all(&Preamble::new(Side::Host, NONCE).encode()).unwrap();
         let mut scanner = Scanner::for_guest(NONCE);
         let mut buffer = [0; 4096];
         let rest = loop {
-            let count = stream.read(&mut buffer).unwrap();
+            let count = read(&mut stream, &mut buffer);
             if let Some((_, rest)) = scanner.push(&buffer[..count]).unwrap() {
                 break rest;
             }
@@ -126,10 +138,18 @@ impl Host {
                 self.replies.entry(frame.channel).or_default().push_back(reply);
             }
             if self.replies.get(&channel).is_none_or(VecDeque::is_empty) {
-                let count = self.stream.read(&mut buffer).expect("the agent answers");
+                let count = read(&mut self.stream, &mut buffer);
                 assert!(count > 0, "the agent has ended the session");
                 self.decoder.push(&buffer[..count]);
             }
+        }
+    }
+
+    /// Waits until the agent has ended the session.
+    pub(super) fn read_to_end(&mut self) {
+        // What the agent has not read by then is an error on this side.
+        if let Err(error) = self.stream.read_to_end(&mut Vec::new()) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         }
     }
 
@@ -258,6 +278,16 @@ pub(super) fn sh(line: &str) -> Exec {
 pub(super) fn program(arguments: &[&str]) -> Exec {
     let arguments = arguments.iter().map(|argument| argument.as_bytes().to_vec());
     Exec::new(Program::Arguments(arguments.collect()))
+}
+
+/// A read with a time limit is not begun again by itself when the whole machine was stopped.
+fn read(stream: &mut UnixStream, buffer: &mut [u8]) -> usize {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read.expect("the agent answers"),
+        }
+    }
 }
 
 /// Whether the process of this number has not ended.

@@ -2,9 +2,10 @@
 //! machine.
 
 mod commands;
+mod confinement;
 mod connections;
 mod copies;
 mod host;
-
+mod hostile;
 mod streams;
 mod terminals;
