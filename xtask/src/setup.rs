@@ -77,6 +77,36 @@ const NEEDS: &[Need] = &[
         purpose: "a client that is not our own",
         scope: Scope::Tests,
     },
+    Need {
+        program: "mkfs.xfs",
+        package: "xfsprogs",
+        purpose: "a file system that shares blocks",
+        scope: Scope::Tests,
+    },
+    Need {
+        program: "mkfs.btrfs",
+        package: "btrfs-progs",
+        purpose: "another one",
+        scope: Scope::Tests,
+    },
+    Need {
+        program: "ip",
+        package: "iproute2",
+        purpose: "networks of the tests' own",
+        scope: Scope::Tests,
+    },
+    Need {
+        program: "lz4",
+        package: "lz4",
+        purpose: "packs initrds as kernels do",
+        scope: Scope::Tests,
+    },
+    Need {
+        program: "python3",
+        package: "python3",
+        purpose: "runs commands as subprocess does",
+        scope: Scope::Tests,
+    },
 ];
 
 const VENV: Need = Need {
