@@ -96,12 +96,6 @@ const NEEDS: &[Need] = &[
         scope: Scope::Tests,
     },
     Need {
-        program: "lz4",
-        package: "lz4",
-        purpose: "packs initrds as kernels do",
-        scope: Scope::Tests,
-    },
-    Need {
         program: "python3",
         package: "python3",
         purpose: "runs commands as subprocess does",
