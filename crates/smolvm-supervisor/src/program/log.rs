@@ -20,6 +20,8 @@ pub(crate) struct Log {
 pub(crate) struct Pump {
     pipe: PipeReader,
     last_line: Vec<u8>,
+    /// Whether nobody writes to it any more.
+    pub(crate) is_over: bool,
 }
 
 /// The most bytes of a last line that are kept.
@@ -70,36 +72,39 @@ impl Log {
 impl Pump {
     pub(crate) fn new(pipe: PipeReader) -> io::Result<Self> {
         sys::set_nonblocking(pipe.as_fd())?;
-        Ok(Self { pipe, last_line: Vec::new() })
+        Ok(Self { pipe, last_line: Vec::new(), is_over: false })
     }
 
-    /// Takes some of what is in the pipe. Returns whether there may be more, now or later.
+    /// Takes some of what is in the pipe. Returns whether that was anything.
     pub(crate) fn run(&mut self, log: &mut Log) -> bool {
         let mut buffer = vec![0; AT_ONCE];
         match self.pipe.read(&mut buffer) {
-            Ok(0) => false,
-            Ok(count) => {
+            Ok(count) if count > 0 => {
                 log.append(&buffer[..count]);
                 self.remember(&buffer[..count]);
                 true
             }
-            Err(error) => {
-                matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                false
+            }
+            _ => {
+                self.is_over = true;
+                false
             }
         }
     }
 
     /// Takes what is left in the pipe of a process that has ended.
     pub(crate) fn drain(&mut self, log: &mut Log) {
-        let mut buffer = vec![0; AT_ONCE];
         // A child of that process may write on without end.
         for _ in 0..64 {
-            match self.pipe.read(&mut buffer) {
-                Ok(count) if count > 0 => {
-                    log.append(&buffer[..count]);
-                    self.remember(&buffer[..count]);
-                }
-                _ => return,
+            if !self.run(log) {
+                return;
             }
         }
     }

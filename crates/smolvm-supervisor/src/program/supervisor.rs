@@ -116,6 +116,11 @@ impl Supervisor {
 
     /// Waits until something happens, and does what follows from it.
     fn turn(&mut self) -> io::Result<Next> {
+        // Looked at before waiting: it may have gone while it was told something.
+        let next = self.without_owner();
+        if next != Next::GoOn {
+            return Ok(next);
+        }
         let mut set = PollSet::new();
         self.owner.listen(&mut set, Token::Owner);
         set.add(&self.signals, Token::Signals, true, false);
@@ -137,7 +142,7 @@ impl Supervisor {
                 self.write_state();
             }
         }
-        Ok(self.without_owner())
+        Ok(Next::GoOn)
     }
 
     fn serve(&mut self, token: Token, ready: Ready) -> Next {
@@ -244,7 +249,9 @@ impl Supervisor {
 
     fn delete(mut self) {
         self.mux = None;
-        self.machine.end();
+        if let Some(how) = self.machine.end() {
+            self.owner.tell(&Report::Ended(how));
+        }
         let report = match self.directories.remove() {
             Ok(()) => Report::Deleted,
             Err(error) => Report::Failed(error.to_string()),

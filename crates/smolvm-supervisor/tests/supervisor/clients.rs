@@ -182,6 +182,57 @@ fn a_client_that_does_not_read_keeps_nobody_waiting() {
 }
 
 #[test]
+fn what_a_client_wanted_ends_when_it_is_gone() {
+    let place = Place::new();
+    let (mut vm, client) = Vm::with_client(&place, "vm");
+    let mut other = vm.client();
+    let mut client = client;
+    client.exec(1, "yes");
+    client.exec(2, "sleep 1000");
+    let channels = [vm.guest.next().0, vm.guest.next().0];
+    vm.guest.say(channels[0], &Reply::Data(Stream::Stdout, vec![0; WHOLE / 8]));
+    // Else it might leave before the guest has said that.
+    assert!(matches!(client.next(), Some((1, Reply::Data(..)))));
+    drop(client);
+
+    let mut closed = Vec::new();
+    let mut credit = 0;
+    while closed.len() < 2 {
+        match vm.guest.next() {
+            (channel, Request::Close) => closed.push(channel),
+            (channel, Request::Credit(Stream::Stdout, bytes)) => {
+                assert_eq!(channel, channels[0]);
+                credit += bytes;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    closed.sort_unstable();
+    assert_eq!(closed, channels);
+    assert_eq!(credit, WINDOW / 8);
+
+    // The guest may go on until it has noticed, and is given credit as if somebody read.
+    let mut sent = 0;
+    while sent < 4 * WHOLE {
+        for _ in 0..2 {
+            vm.guest.say(channels[0], &Reply::Data(Stream::Stdout, vec![0; WHOLE / 8]));
+        }
+        sent += WHOLE / 4;
+        let granted = Request::Credit(Stream::Stdout, WINDOW / 4);
+        assert_eq!(vm.guest.next(), (channels[0], granted));
+    }
+    for channel in channels {
+        vm.guest.say(channel, &exited(137));
+    }
+    // Nobody else has heard any of that, and the channels are free again.
+    other.exec(1, "true");
+    let (channel, _) = vm.guest.next();
+    vm.guest.say(channel, &exited(0));
+    assert_eq!(other.next(), Some((1, exited(0))));
+    vm.supervisor.delete();
+}
+
+#[test]
 fn there_are_so_many_channels_and_no_more() {
     let place = Place::new();
     let (mut vm, mut client) = Vm::with_client(&place, "vm");
@@ -227,7 +278,7 @@ fn a_client_that_breaks_the_protocol_loses_its_own_session_only() {
     };
     let too_long = [&u32::MAX.to_le_bytes()[..], &[0; 5]].concat();
     let overrun: Vec<u8> =
-        (0..5).flat_map(|_| encoded(1, &Request::Data(vec![0; WHOLE / 4]))).collect();
+        (0..9).flat_map(|_| encoded(1, &Request::Data(vec![0; WHOLE / 8]))).collect();
     let put = encoded(1, &Request::Put(b"/tmp/x".to_vec()));
     for (wire, reason) in [
         (too_long, "claims to have"),

@@ -1,12 +1,17 @@
 //! A guest that says whatever it likes: nothing but its own session suffers from it.
 
-use smolvm_protocol::{Frame, Preamble, Reply, SESSION_CHANNEL, Side, Stream, WINDOW};
+use std::io::Write as _;
+use std::thread;
+
+use smolvm_protocol::{
+    Frame, MAX_PAYLOAD, Preamble, Reply, Request, SESSION_CHANNEL, Side, Stream, WINDOW,
+};
 use smolvm_supervisor::control::{How, Report};
 use smolvm_supervisor::state::Agent;
 use smolvm_testkit::Numbers;
 
 use crate::guest::{Guest, Vm, welcome};
-use crate::rig::Place;
+use crate::rig::{Place, eventually};
 
 /// Far less than any of these guests sends.
 const MEMORY: u64 = 24 * 1024 * 1024;
@@ -186,6 +191,50 @@ fn a_flood_for_a_client_that_does_not_read_costs_bounded_memory() {
         .filter(|(_, reply)| matches!(reply, Reply::Data(..)))
         .count();
     assert_eq!(count, 2 * whole);
+    vm.supervisor.delete();
+}
+
+/// A guest that reads nothing keeps its clients waiting, and nobody else.
+#[test]
+fn a_guest_that_does_not_read_costs_bounded_memory() {
+    let place = Place::new();
+    let (mut vm, client) = Vm::with_client(&place, "vm");
+    let writers: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = vm.client();
+            thread::spawn(move || {
+                for channel in 1..100 {
+                    let mut wire = Vec::new();
+                    Request::Put(vec![b'p'; 4000]).encode(channel, &mut wire);
+                    for _ in 0..4 {
+                        Request::Data(vec![0; MAX_PAYLOAD - 1]).encode(channel, &mut wire);
+                    }
+                    // The VM ends while most of it has not been taken.
+                    if client.socket.write_all(&wire).is_err() {
+                        return;
+                    }
+                }
+            })
+        })
+        .collect();
+    // Stalled: nothing moves any more between two looks.
+    let moved = || {
+        let io = fs_err::read_to_string(format!("/proc/{}/io", vm.supervisor.child.id())).unwrap();
+        io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().to_owned()
+    };
+    let mut last = String::new();
+    eventually("the clients wait", || {
+        thread::sleep(std::time::Duration::from_millis(200));
+        let now = moved();
+        std::mem::replace(&mut last, now.clone()) == now
+    });
+    let peak = vm.supervisor.peak_memory();
+    assert!(peak < MEMORY, "{peak} bytes");
+    drop(client);
+    assert_eq!(vm.end(), Report::Ended(How::Signal(9)));
+    for writer in writers {
+        writer.join().unwrap();
+    }
     vm.supervisor.delete();
 }
 

@@ -88,7 +88,7 @@ fn what_cannot_be_started_is_told_with_its_reason() {
     let silent = Program::helper(["sleep", "1000"], socket);
     for (programs, reasons) in [
         (vec![missing], ["cannot start /nowhere/qemu-system-x86_64", "No such file"]),
-        (vec![broken, shell("")], ["sh ended early", "(exit status: 4)"]),
+        (vec![broken, shell("")], ["sh ended early (exit status: 4)", ": no such interface"]),
         (vec![silent, shell("")], ["sleep does not listen on", "net.sock"]),
         (vec![], ["there is no program to start", ""]),
     ] {

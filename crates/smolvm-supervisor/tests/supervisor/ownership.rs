@@ -64,6 +64,17 @@ fn an_owner_that_closes_its_socket_has_left() {
     assert_gone(&place, &mut supervisor, &processes);
 }
 
+/// Behaviour 48: nobody hears that the VM is made.
+#[test]
+fn an_owner_that_is_gone_before_the_vm_is_made_gets_none() {
+    let place = Place::new();
+    for mode in ["owned", "detached"] {
+        let mut supervisor = place.start("vm", mode, Vec::new());
+        supervisor.control = None;
+        assert_gone(&place, &mut supervisor, &[]);
+    }
+}
+
 /// Behaviour 48.
 #[test]
 fn an_owner_may_leave_before_anything_runs_or_while_it_is_started() {

@@ -19,7 +19,7 @@ pub(crate) struct Child {
     pub(crate) process: Process,
     handle: process::Child,
     /// What it says about itself.
-    pub(crate) messages: Option<Pump>,
+    pub(crate) messages: Pump,
 }
 
 /// What only the VMM is given.
@@ -57,7 +57,7 @@ impl Child {
 
     fn start(program: &Program, mut command: Command, reader: io::PipeReader) -> io::Result<Self> {
         let name = program.arguments.first().map(|name| name.to_string_lossy().into_owned());
-        let messages = Some(Pump::new(reader)?);
+        let messages = Pump::new(reader)?;
         let handle = command.spawn()?;
         let pid = handle.id();
         let process = Process::find(pid).unwrap_or(Process { pid, start_time: 0 });

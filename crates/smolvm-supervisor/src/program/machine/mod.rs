@@ -121,15 +121,13 @@ impl Machine {
 
     /// Adds what the programs write to.
     pub(crate) fn listen<T: Copy>(&self, set: &mut PollSet<T>, token: impl Fn(Output) -> T) {
-        if let Some(console) = &self.console {
-            set.add(console, token(Output::Console), true, false);
-        }
-        if let Some(messages) = self.vmm.as_ref().and_then(|vmm| vmm.messages.as_ref()) {
-            set.add(messages, token(Output::Vmm), true, false);
-        }
-        for (index, helper) in self.helpers.iter().enumerate() {
-            if let Some(messages) = &helper.messages {
-                set.add(messages, token(Output::Helper(index)), true, false);
+        let vmm = self.vmm.iter().map(|vmm| (Output::Vmm, &vmm.messages));
+        let helpers = self.helpers.iter().enumerate();
+        let helpers = helpers.map(|(index, helper)| (Output::Helper(index), &helper.messages));
+        let console = self.console.iter().map(|console| (Output::Console, console));
+        for (output, pump) in console.chain(vmm).chain(helpers) {
+            if !pump.is_over {
+                set.add(pump, token(output), true, false);
             }
         }
     }
@@ -137,17 +135,15 @@ impl Machine {
     /// Writes down what a program has said.
     pub(crate) fn hear(&mut self, output: Output) {
         let (pump, log) = match output {
-            Output::Console => (Some(&mut self.console), &mut self.console_log),
+            Output::Console => (self.console.as_mut(), &mut self.console_log),
             Output::Vmm => (self.vmm.as_mut().map(|vmm| &mut vmm.messages), &mut self.vmm_log),
             Output::Helper(index) => {
-                (self.helpers.get_mut(index).map(|helper| &mut helper.messages), &mut self.vmm_log)
+                let helper = self.helpers.get_mut(index);
+                (helper.map(|helper| &mut helper.messages), &mut self.vmm_log)
             }
         };
-        if let Some(slot) = pump
-            && let Some(pump) = slot
-            && !pump.run(log)
-        {
-            *slot = None;
+        if let Some(pump) = pump {
+            pump.run(log);
         }
     }
 
@@ -185,8 +181,8 @@ impl Machine {
         if let Some(mut console) = self.console.take() {
             console.drain(&mut self.console_log);
         }
-        if let Some(mut messages) = self.vmm.take().and_then(|vmm| vmm.messages) {
-            messages.drain(&mut self.vmm_log);
+        if let Some(mut vmm) = self.vmm.take() {
+            vmm.messages.drain(&mut self.vmm_log);
         }
         self.end_helpers();
     }
@@ -196,10 +192,8 @@ impl Machine {
         let mut last_words = String::new();
         for mut helper in self.helpers.drain(..) {
             helper.end();
-            if let Some(mut messages) = helper.messages.take() {
-                messages.drain(&mut self.vmm_log);
-                last_words = messages.last_line();
-            }
+            helper.messages.drain(&mut self.vmm_log);
+            last_words = helper.messages.last_line();
         }
         last_words
     }

@@ -51,6 +51,11 @@ impl Client {
         matches!(self.phase, Phase::Greeting(_) | Phase::Open)
     }
 
+    /// Whether it has not said what it wants, which costs the guest nothing.
+    pub(super) fn is_greeting(&self) -> bool {
+        matches!(self.phase, Phase::Greeting(_))
+    }
+
     /// Whether it is to be forgotten.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Closing) && self.outgoing.is_empty()

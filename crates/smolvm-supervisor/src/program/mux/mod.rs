@@ -103,7 +103,7 @@ impl Mux {
             set.add(&guest.socket, token(End::Guest), true, !guest.outgoing.is_empty());
         }
         for (&id, client) in &self.clients {
-            let is_heard = client.is_heard() && !is_full;
+            let is_heard = client.is_heard() && (!is_full || client.is_greeting());
             set.add(&client.socket, token(End::Client(id)), is_heard, !client.outgoing.is_empty());
         }
     }
