@@ -13,3 +13,4 @@ mod repair;
 mod site;
 mod streams;
 mod terminal;
+mod vms;
