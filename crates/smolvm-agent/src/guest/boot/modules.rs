@@ -82,38 +82,47 @@ impl Tree {
         })
     }
 
+    /// Loads the module `name`, and before it each that it needs with what that is better for.
     fn load(
         &self,
         name: &str,
         command_line: &str,
         loaded: &mut HashSet<String>,
     ) -> Result<(), Missing> {
-        for (_, needed) in self.soft.iter().filter(|(module, _)| module == name) {
-            // That is what soft means: it is better loaded, but nothing ends without it.
-            for module in self.named(needed) {
-                let _ = self.load_file(module, command_line, loaded);
+        for file in self.files_of(name)? {
+            let name = module_name(file);
+            let soft = self.soft.iter().filter(|(module, _)| *module == name);
+            for module in soft.flat_map(|(_, needed)| self.named(needed)) {
+                // That is what soft means: nothing ends without it.
+                let files = self.files_of(module).into_iter().flatten();
+                for file in files {
+                    let _ = self.load_file(file, command_line, loaded);
+                }
             }
+            self.load_file(file, command_line, loaded)?;
         }
-        self.load_file(name, command_line, loaded)
+        Ok(())
+    }
+
+    /// The files of a module and of all that it needs, in the order to load them.
+    fn files_of(&self, name: &str) -> Result<impl Iterator<Item = &String> + use<'_>, Missing> {
+        self.files.get(name).map(|files| files.iter().rev()).ok_or(Missing::Absent)
     }
 
     fn load_file(
         &self,
-        name: &str,
+        file: &str,
         command_line: &str,
         loaded: &mut HashSet<String>,
     ) -> Result<(), Missing> {
-        let files = self.files.get(name).ok_or(Missing::Absent)?;
-        for file in files.iter().rev() {
-            let name = module_name(file);
-            if loaded.contains(&name) {
-                continue;
-            }
-            let path = self.directory.join(file);
-            insert(&path, &parameters(command_line, &name))
-                .map_err(|error| Missing::Refused { path, error })?;
-            loaded.insert(name);
+        let name = module_name(file);
+        if loaded.contains(&name) {
+            return Ok(());
         }
+        let path = self.directory.join(file);
+        insert(&path, &parameters(command_line, &name))
+            .map_err(|error| Missing::Refused { path, error })?;
+        loaded.insert(name);
         Ok(())
     }
 
