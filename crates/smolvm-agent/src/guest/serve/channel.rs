@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Instant;
 
-use smolvm_protocol::{Exit, ProtocolError, Reply, Request, Stream};
+use smolvm_protocol::{Exit, HEADER, ProtocolError, Reply, Request, Stream};
 
 use super::outbox::Outbox;
 use crate::sys::poll::Events;
@@ -99,9 +99,16 @@ impl<'a> Replies<'a> {
         Flow::Over
     }
 
-    /// Memory to read into.
-    pub(super) fn buffer(&mut self) -> &mut [u8] {
-        self.buffer
+    /// Memory to read into what is to be [sent](Replies::send_read), at most so much.
+    pub(super) fn buffer(&mut self, limit: usize) -> &mut [u8] {
+        let limit = self.buffer.len().min(limit).min(DATA);
+        &mut self.buffer[..limit]
+    }
+
+    /// Sends the first `count` bytes of the [buffer](Replies::buffer) as a part of `stream`.
+    pub(super) fn send_read(&mut self, stream: Stream, count: usize) {
+        let bytes = self.buffer[..count.min(self.buffer.len())].to_vec();
+        self.send(&Reply::Data(stream, bytes));
     }
 
     /// Whether more should be read for the host now.
@@ -109,6 +116,10 @@ impl<'a> Replies<'a> {
         self.outbox.has_room()
     }
 }
+
+/// The data of a frame that is 64 KiB long in all. A virtio-serial port takes half of that at once,
+/// and each write costs the more the slower the machine is.
+const DATA: usize = 64 * 1024 - HEADER - 1;
 
 /// How the host is told that a process has ended.
 pub(super) fn exit(status: ExitStatus) -> Exit {

@@ -6,8 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use smolvm_protocol::{
-    Failure, FailureKind, MAX_PAYLOAD, ProtocolError, ReceiveWindow, Reply, Request, SendWindow,
-    Stream,
+    Failure, FailureKind, ProtocolError, ReceiveWindow, Reply, Request, SendWindow, Stream,
 };
 
 use super::channel::{Channel, Flow, Replies};
@@ -76,24 +75,20 @@ impl Connection {
     }
 
     fn read(&mut self, replies: &mut Replies<'_>) -> Flow {
-        /// A data frame says which stream it is.
-        const DATA: usize = MAX_PAYLOAD - 1;
-        let buffer = replies.buffer();
-        let limit = buffer.len().min(DATA).min(self.sent.available());
+        let limit = self.sent.available();
         if limit == 0 || self.guest_ended {
             return Flow::Open;
         }
-        match self.stream.read(&mut buffer[..limit]) {
+        match self.stream.read(replies.buffer(limit)) {
             Ok(0) => {
                 self.guest_ended = true;
                 replies.send(&Reply::End(Stream::Stdout));
                 self.finish_if_done(replies)
             }
             Ok(count) => {
-                let bytes = buffer[..count].to_vec();
                 // It was asked for no more than there is credit for.
                 if self.sent.sent(count).is_ok() {
-                    replies.send(&Reply::Data(Stream::Stdout, bytes));
+                    replies.send_read(Stream::Stdout, count);
                 }
                 Flow::Open
             }

@@ -14,7 +14,7 @@ use super::channel::{Channel, Flow, Replies};
 use super::command;
 use super::failure::io_failure;
 use super::init::Init;
-use crate::sys::descriptor::set_nonblocking;
+use crate::sys::descriptor::set_pipe_nonblocking;
 use crate::sys::poll::Events;
 use crate::sys::process::{ProcessGroup, Restored};
 
@@ -65,7 +65,7 @@ impl Settle {
         let exec = Exec::new(Program::Arguments(command));
         let failed = |error| Reply::Failed(io_failure("cannot ask the guest's init", &error));
         let (answer, writer) = io::pipe().map_err(failed)?;
-        set_nonblocking(&answer).map_err(failed)?;
+        set_pipe_nonblocking(&answer).map_err(failed)?;
         let process = command::start_unattended(&exec, Some(writer.as_fd()), self.restored)
             .map_err(Reply::Failed)?;
         self.state = State::Asking { process, answer: File::from(OwnedFd::from(answer)) };

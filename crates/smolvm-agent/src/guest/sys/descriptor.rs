@@ -17,15 +17,12 @@ unsafe extern "C" {
     pub(super) fn ioctl(fd: c_int, request: IoctlRequest, ...) -> c_int;
 }
 
-/// Has reads and writes fail instead of wait.
-pub(crate) fn set_nonblocking(descriptor: &impl AsRawFd) -> io::Result<()> {
-    const F_GETFL: c_int = 3;
+/// Has reads from a pipe and writes to it fail instead of wait, at this end.
+pub(crate) fn set_pipe_nonblocking(pipe: &impl AsRawFd) -> io::Result<()> {
     const F_SETFL: c_int = 4;
     const O_NONBLOCK: c_int = 0o4000;
     // SAFETY: it takes no pointer.
-    let flags = check(unsafe { fcntl(descriptor.as_raw_fd(), F_GETFL) })?;
-    // SAFETY: it takes no pointer.
-    check(unsafe { fcntl(descriptor.as_raw_fd(), F_SETFL, flags | O_NONBLOCK) })?;
+    check(unsafe { fcntl(pipe.as_raw_fd(), F_SETFL, O_NONBLOCK) })?;
     Ok(())
 }
 

@@ -135,6 +135,7 @@ unsafe extern "C" {
         arguments: *const *const c_char,
         environment: *const *const c_char,
     ) -> c_int;
+    fn access(path: *const c_char, mode: c_int) -> c_int;
     fn setsid() -> c_int;
     fn dup2(from: c_int, to: c_int) -> c_int;
     fn chdir(path: *const c_char) -> c_int;
@@ -333,6 +334,7 @@ unsafe fn enter(directories: &[*const c_char]) -> Result<(), (Step, c_int)> {
 ///
 /// The lists of the plan end with null, and their strings with NUL.
 unsafe fn execute(plan: &Plan) -> c_int {
+    const F_OK: c_int = 0;
     const ENOENT: c_int = 2;
     const EACCES: c_int = 13;
     /// `ENODEV`, `ENOTDIR`, `ENAMETOOLONG`, `ELOOP`, `ETIMEDOUT`, `ESTALE`: not there.
@@ -341,7 +343,12 @@ unsafe fn execute(plan: &Plan) -> c_int {
     let mut result = ENOENT;
     for &program in plan.programs.iter().take_while(|program| !program.is_null()) {
         // SAFETY: the caller vouches for the lists and strings.
-        unsafe { execve(program, plan.arguments.as_ptr(), plan.environment.as_ptr()) };
+        unsafe {
+            // The kernel prepares much before it finds that there is no such program.
+            if access(program, F_OK) == 0 {
+                execve(program, plan.arguments.as_ptr(), plan.environment.as_ptr());
+            }
+        }
         match errno() {
             EACCES => result = EACCES,
             absent if ABSENT.contains(&absent) => {}

@@ -22,7 +22,7 @@ use output::Output;
 
 use super::channel::{self, Channel, Flow, Replies};
 use super::failure::{failed, io_failure};
-use crate::sys::descriptor::set_nonblocking;
+use crate::sys::descriptor::set_pipe_nonblocking;
 use crate::sys::poll::Events;
 use crate::sys::process::{ProcessGroup, Restored};
 use crate::sys::pty::{self, Pty};
@@ -109,7 +109,7 @@ impl Streams {
         let (error, of_program_2) = output_pipe(Stream::Stderr)?;
         let (input, of_program_0) = if exec.stdin {
             let (reader, writer) = io::pipe()?;
-            set_nonblocking(&writer)?;
+            set_pipe_nonblocking(&writer)?;
             (Input::pipe(File::from(OwnedFd::from(writer))), reader.into())
         } else {
             (Input::none(), File::open("/dev/null")?.into())
@@ -145,7 +145,7 @@ impl Streams {
 
 fn output_pipe(stream: Stream) -> io::Result<(Output, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
-    set_nonblocking(&reader)?;
+    set_pipe_nonblocking(&reader)?;
     Ok((Output::pipe(stream, File::from(OwnedFd::from(reader))), writer.into()))
 }
 

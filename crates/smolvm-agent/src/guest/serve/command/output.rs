@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::rc::Rc;
 
-use smolvm_protocol::{MAX_PAYLOAD, ProtocolError, Reply, SendWindow, Stream};
+use smolvm_protocol::{ProtocolError, Reply, SendWindow, Stream};
 
 use super::super::channel::Replies;
 use crate::sys::descriptor::pending;
@@ -21,9 +21,6 @@ pub(super) struct Output {
     /// Whether nothing more is sent.
     over: bool,
 }
-
-/// The bytes of a data frame beside the data.
-const DATA_FIELDS: usize = 1;
 
 /// A terminal does not say how much it holds. It is read until it is empty, or until this is more
 /// than it ever holds, in case that a process goes on writing.
@@ -76,14 +73,11 @@ impl Output {
             return;
         };
         let limit = self.window.available().min(self.rest.unwrap_or(usize::MAX));
-        let buffer = replies.buffer();
-        let limit = limit.min(buffer.len()).min(MAX_PAYLOAD - DATA_FIELDS);
-        match file.read(&mut buffer[..limit]) {
+        match file.read(replies.buffer(limit)) {
             Ok(count) if count > 0 => {
-                let bytes = buffer[..count].to_vec();
                 // It was asked for no more than there is credit for.
                 if self.window.sent(count).is_ok() {
-                    replies.send(&Reply::Data(self.stream, bytes));
+                    replies.send_read(self.stream, count);
                 }
                 self.rest = self.rest.map(|rest| rest - count);
                 if self.rest == Some(0) {

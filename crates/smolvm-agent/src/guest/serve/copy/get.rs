@@ -9,8 +9,8 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use smolvm_protocol::{
-    Entry, EntryKind, EntryPath, Failure, FailureKind, HEADER, MAX_PAYLOAD, ProtocolError, Reply,
-    Request, SendWindow, Stream,
+    Entry, EntryKind, EntryPath, Failure, FailureKind, HEADER, ProtocolError, Reply, Request,
+    SendWindow, Stream,
 };
 
 use super::super::channel::{Channel, Flow, Replies};
@@ -59,9 +59,6 @@ enum Content {
     Directory(Level),
 }
 
-/// A data frame says which stream it is.
-const DATA: usize = MAX_PAYLOAD - 1;
-
 impl Get {
     /// Begins to copy `path`; one that is not absolute begins at the root directory.
     pub(in super::super) fn start(path: &[u8]) -> Result<Self, Failure> {
@@ -90,9 +87,7 @@ impl Get {
     /// Sends the next part, as far as there is credit. Returns whether that was the last.
     fn send_next(&mut self, replies: &mut Replies<'_>) -> Result<bool, Failure> {
         if let Some((file, path)) = &mut self.file {
-            let buffer = replies.buffer();
-            let limit = buffer.len().min(DATA).min(self.window.available());
-            let count = match file.read(&mut buffer[..limit]) {
+            let count = match file.read(replies.buffer(self.window.available())) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
                 read => read.map_err(|error| {
                     io_failure(shown_below(&self.path, path.as_bytes()), &error)
@@ -101,9 +96,8 @@ impl Get {
             if count == 0 {
                 self.file = None;
             } else {
-                let bytes = buffer[..count].to_vec();
                 self.sent(count)?;
-                replies.send(&Reply::Data(Stream::Stdout, bytes));
+                replies.send_read(Stream::Stdout, count);
             }
             return Ok(false);
         }
