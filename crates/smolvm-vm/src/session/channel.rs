@@ -242,6 +242,36 @@ impl Channel {
         Ok(count)
     }
 
+    /// Sends a request that takes `cost` bytes of the window of standard input, once the guest
+    /// takes as many.
+    pub(super) fn send_counted(
+        &self,
+        request: &Request,
+        cost: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), Interrupted> {
+        let reserved = self.wait(deadline, |state| match &state.outcome {
+            Some(outcome) => Some(Err(Interrupted::Ended(outcome.clone()))),
+            None => state.stdin.sent(cost).is_ok().then_some(Ok(())),
+        });
+        reserved.unwrap_or(Err(Interrupted::TimedOut))?;
+        self.send(request, deadline)
+    }
+
+    /// The next piece of a copy, or waits for it. `None`: it has ended, in which way the outcome
+    /// tells.
+    pub(super) fn next_item(&self, deadline: Option<Instant>) -> Result<Option<Item>, Interrupted> {
+        let taken = self.wait(deadline, |state| match state.stdout.take() {
+            Some((item, credit)) => Some(Some((item, credit))),
+            None => state.outcome.is_some().then_some(None),
+        });
+        let Some((item, credit)) = taken.ok_or(Interrupted::TimedOut)? else {
+            return Ok(None);
+        };
+        self.grant(Stream::Stdout, credit);
+        Ok(Some(item))
+    }
+
     /// Reads what there is of a stream of bytes, or waits for it. 0 bytes: it has ended.
     pub(super) fn read(
         &self,

@@ -2,7 +2,7 @@
 //! the caller can do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use smolvm_protocol::{Failure, FailureKind, MAX_CHANNELS, MAX_PAYLOAD, ProtocolError};
@@ -253,6 +253,11 @@ impl SessionError {
             }
             (kind, ..) => Self::Guest { request: format!("run {command}"), kind, message },
         }
+    }
+
+    /// What it means that something could not be done with a file of the host.
+    pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source }
     }
 
     /// What it means that the guest could not do `request`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use smolvm_protocol::{Request, Stream};
 
 use super::Session;
-use super::channel::{Channel, Interrupted};
+use super::channel::Channel;
 use super::error::SessionError;
 use super::link::Connection;
 use super::wait::deadline;
@@ -92,8 +92,7 @@ impl Forward {
 impl Drop for Forward {
     fn drop(&mut self) {
         self.connections.close();
-        // Wakes the accepting thread, and refuses who waits in the queue.
-        let _ = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both);
+        close(&self.listener);
     }
 }
 
@@ -121,6 +120,14 @@ fn accept(
             thread::sleep(RECOVERY);
         }
     }
+    // Where the session has ended, nobody is to wait in the queue for ever.
+    close(listener);
+}
+
+/// Wakes who accepts, and refuses who waits in the queue.
+fn close(listener: &TcpListener) {
+    // A listener that is closed already needs no closing.
+    let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
 }
 
 /// Serves a connection to its end. Returns its number, if it came into being.
@@ -133,8 +140,9 @@ fn serve(
     let until = deadline(CONNECT);
     // The client sees a connection that is closed: all that TCP can say by now.
     let channel = Arc::new(session.open(&Request::Connect(guest_port), until).ok()?);
-    if let Err(Interrupted::Ended(outcome)) = channel.wait_started(until) {
-        log::debug!("a connection to port {guest_port} of the guest: {outcome:?}");
+    if let Err(refused) = channel.wait_started(until) {
+        let refused = refused.into_error(&format!("connect to its port {guest_port}"), CONNECT);
+        log::debug!("{refused}");
         return None;
     }
     let client = Arc::new(client);

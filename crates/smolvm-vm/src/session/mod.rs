@@ -28,6 +28,7 @@ use std::time::Instant;
 pub use smolvm_protocol::{FailureKind, Network, PowerOff, Welcome, WindowSize};
 
 pub use command::Command;
+pub use copy::CopyLimits;
 pub use error::SessionError;
 pub use forward::Forward;
 pub use guest_text::GuestText;

@@ -1,293 +1,235 @@
-//! [`Destination`]: the place of a copy on this host, out of which nothing that a guest sends leads.
+//! [`Destination`]: where files of a guest are written on this host, and nowhere else.
+//!
+//! Everything is opened from the descriptor of the directory that the copy goes to, one component
+//! at a time and never through a link, so that no order of entries leads out of it.
 
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags, fchmod, futimens, mkdirat, open, openat};
 use rustix::io::Errno;
-use smolvm_protocol::{Entry, EntryKind};
+use smolvm_protocol::{Entry, EntryKind, EntryPath};
 
-/// Where a copy goes to. Everything below it is reached from open directories by single names, and
-/// no symbolic link is followed on the way, not even one that the copy itself has brought.
+use super::budget::{Budget, CopyLimits};
+use super::guest_path::own_name;
+use super::replacement::{self, Marks, Replacement};
+use crate::session::error::SessionError;
+
+/// A place on this host for what comes out of a guest.
 pub(super) struct Destination {
-    /// What it is called, for messages.
-    pub(super) path: PathBuf,
-    parent: OwnedFd,
-    name: Vec<u8>,
-    /// The directory that it is, once it is known to be one.
-    root: Option<OwnedFd>,
-    is_begun: bool,
-    file: Option<Unfinished>,
+    /// What is copied, as the caller named it.
+    guest: PathBuf,
+    /// Where it goes to.
+    host: PathBuf,
+    /// The directory that the copy is made in, and the name of the copy there.
+    base: Arc<OwnedFd>,
+    name: OsString,
+    budget: Budget,
+    marks: Marks,
+    /// The file that is being written.
+    file: Option<(Replacement, EntryPath)>,
+    /// Directories that were made and may still be written to; each lies in the one before it.
+    directories: Vec<Entry>,
+    /// The directory that was written to last, with its path.
+    last: Option<(Vec<u8>, Arc<OwnedFd>)>,
+    has_root: bool,
 }
 
-/// Why an entry was not taken.
-pub(super) enum Refusal {
-    /// It leads out of the copy, or is not what it should be.
-    Entry(&'static str),
-    Io(io::Error),
-}
-
-/// A file under a temporary name, which is removed unless it is finished.
-struct Unfinished {
-    directory: OwnedFd,
-    temporary: String,
-    name: Vec<u8>,
-    file: File,
-    mode: Mode,
-    modified: SystemTime,
-    is_finished: bool,
-}
-
-const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
 impl Destination {
-    /// `path`, or, where that is a directory, what is called `name` in it. Links on the way to it
-    /// are the caller's own, and are followed.
-    pub(super) fn new(path: &Path, name: Option<&std::ffi::OsStr>) -> io::Result<Self> {
-        let path = match name {
-            Some(name) if path.is_dir() => path.join(name),
-            _ => path.to_owned(),
+    /// Finds the place for `guest` at `host`: in it where that is a directory, else as it.
+    pub(super) fn open(
+        guest: &Path,
+        host: &Path,
+        limits: CopyLimits,
+    ) -> Result<Self, SessionError> {
+        let is_directory = fs_err::metadata(host).is_ok_and(|metadata| metadata.is_dir());
+        let (base, name) = match (is_directory, own_name(guest), own_name(host)) {
+            (true, Some(name), _) => (host, name),
+            (false, _, Some(name)) => (host.parent().unwrap_or(Path::new("")), name),
+            // The contents of a directory are merged into it.
+            (true, None, _) | (false, _, None) => (host, OsStr::new(".")),
         };
-        let path = std::path::absolute(path)?;
-        let (parent, name) = match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) => (parent, name.as_encoded_bytes().to_vec()),
-            _ => return Err(io::ErrorKind::IsADirectory.into()),
-        };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent = rustix::fs::open(parent, flags, Mode::empty())?;
-        Ok(Self { path, parent, name, root: None, is_begun: false, file: None })
-    }
-
-    /// The bytes that its file system has left for this user.
-    pub(super) fn available(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&self.parent)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-
-    /// Takes the next entry.
-    pub(super) fn enter(&mut self, entry: &Entry) -> Result<(), Refusal> {
-        self.finish_file()?;
-        let names: Vec<&[u8]> = entry.path.components().collect();
-        let Some((name, parents)) = names.split_last() else {
-            return self.begin(entry);
-        };
-        let Some(root) = &self.root else {
-            return Err(Refusal::Entry("lies below what is no directory"));
-        };
-        let mut directory = root.as_fd().try_clone_to_owned().map_err(Refusal::Io)?;
-        for parent in parents {
-            directory = rustix::fs::openat(&directory, *parent, DIRECTORY, Mode::empty()).map_err(
-                |error| match error {
-                    Errno::LOOP | Errno::NOTDIR => Refusal::Entry("leads through a link or file"),
-                    Errno::NOENT => Refusal::Entry("lies in a directory that was not sent"),
-                    error => error.into(),
-                },
-            )?;
-        }
-        match &entry.kind {
-            EntryKind::File(_) => self.file = Some(Unfinished::new(directory, name, entry)?),
-            EntryKind::Directory => {
-                make_directory(&directory, name, entry)?;
-            }
-            EntryKind::Symlink(target) => make_link(&directory, name, target)?,
-        }
-        Ok(())
-    }
-
-    /// Adds to the content of the last file.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        match &mut self.file {
-            Some(file) => Ok(file.file.write_all(bytes)?),
-            None => Err(Refusal::Entry("has content although it is no file")),
-        }
-    }
-
-    /// Puts the last file in its place.
-    pub(super) fn finish(&mut self) -> Result<(), Refusal> {
-        if !self.is_begun {
-            return Err(Refusal::Entry("is nothing at all"));
-        }
-        self.finish_file()
-    }
-
-    fn finish_file(&mut self) -> Result<(), Refusal> {
-        self.file.take().map_or(Ok(()), Unfinished::finish)
-    }
-
-    /// The first entry: what is copied itself.
-    fn begin(&mut self, entry: &Entry) -> Result<(), Refusal> {
-        if std::mem::replace(&mut self.is_begun, true) {
-            return Err(Refusal::Entry("comes twice"));
-        }
-        match &entry.kind {
-            EntryKind::File(_) => {
-                let parent = self.parent.try_clone()?;
-                self.file = Some(Unfinished::new(parent, &self.name, entry)?);
-            }
-            EntryKind::Directory => {
-                self.root = Some(make_directory(&self.parent, &self.name, entry)?);
-            }
-            EntryKind::Symlink(_) => {
-                return Err(Refusal::Entry("is a link in the place of what it leads to"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Makes a directory, or joins the one that is there. Its owner can always use it, so that what
-/// belongs into it can be put there.
-fn make_directory(parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<OwnedFd, Refusal> {
-    let is_new = match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-        Ok(()) => true,
-        Err(Errno::EXIST) => false,
-        Err(error) => return Err(error.into()),
-    };
-    let directory = rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())?;
-    if is_new {
-        rustix::fs::fchmod(&directory, permissions(entry) | Mode::RWXU)?;
-    }
-    Ok(directory)
-}
-
-/// Makes a link in the place of a file or link.
-fn make_link(directory: &OwnedFd, name: &[u8], target: &[u8]) -> Result<(), Refusal> {
-    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok(rustix::fs::symlinkat(target, directory, name)?)
-}
-
-/// A guest gives nobody here the rights of another user.
-fn permissions(entry: &Entry) -> Mode {
-    Mode::from_raw_mode(entry.mode & 0o777)
-}
-
-impl Unfinished {
-    fn new(directory: OwnedFd, name: &[u8], entry: &Entry) -> Result<Self, Refusal> {
-        use std::hash::{BuildHasher as _, Hasher as _};
-
-        let unique = std::hash::RandomState::new().build_hasher().finish();
-        let temporary = format!(".smolvm-{unique:016x}");
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&directory, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
+        let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
+        let fail = |errno: Errno| SessionError::io("write to", base, errno.into());
         Ok(Self {
-            directory,
-            temporary,
-            name: name.to_vec(),
-            file: File::from(file),
-            mode: permissions(entry),
-            modified: SystemTime::UNIX_EPOCH
-                .checked_add(Duration::from_secs(entry.modified))
-                .unwrap_or_else(SystemTime::now),
-            is_finished: false,
+            guest: guest.to_owned(),
+            host: base.join(name),
+            base: Arc::new(open(base, DIRECTORY, Mode::empty()).map_err(fail)?),
+            name: name.to_owned(),
+            budget: Budget::new(limits),
+            marks: Marks::new().map_err(fail)?,
+            file: None,
+            directories: Vec::new(),
+            last: None,
+            has_root: false,
         })
     }
 
-    /// Puts it in the place of what has its name.
-    fn finish(mut self) -> Result<(), Refusal> {
-        // A time that the file system does not know is no reason to lose the file.
-        let _ = self.file.set_modified(self.modified);
-        rustix::fs::fchmod(&self.file, self.mode)?;
-        let (directory, name) = (&self.directory, self.name.as_slice());
-        rustix::fs::renameat(directory, &self.temporary, directory, name)?;
-        self.is_finished = true;
+    /// Takes in the next entry.
+    pub(super) fn entry(&mut self, entry: Entry) -> Result<(), SessionError> {
+        self.finish_file()?;
+        self.finish_directories(Some(&entry.path))?;
+        self.budget.entry(&self.base).map_err(|limit| self.too_large(limit))?;
+        let is_root = entry.path.as_bytes().is_empty();
+        if is_root == self.has_root {
+            return Err(self.refused(&entry.path, "is not below what was sent first"));
+        }
+        self.has_root = true;
+        let (directory, name) = self.parent(&entry.path)?;
+        let mark = self.marks.next();
+        match &entry.kind {
+            EntryKind::Directory => self.make_directory(&directory, &name, entry),
+            EntryKind::Symlink(target) => {
+                let made = replacement::link(&directory, &name, &mark, target, entry.modified);
+                made.map_err(|errno| self.io("make the link", &entry.path, errno.into()))
+            }
+            EntryKind::File(_) => {
+                let made = Replacement::new(directory, name, mark, entry.mode, entry.modified);
+                let file = made.map_err(|errno| self.io("write", &entry.path, errno.into()))?;
+                self.file = Some((file, entry.path));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes in a part of the file that was sent last.
+    pub(super) fn data(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        self.budget.bytes(bytes.len(), &self.base).map_err(|limit| self.too_large(limit))?;
+        let Some((file, path)) = &mut self.file else {
+            return Err(self.refused(&EntryPath::root(), "is content without a file"));
+        };
+        let written = file.write(bytes);
+        let path = path.clone();
+        written.map_err(|error| self.io("write", &path, error))
+    }
+
+    /// All has come.
+    pub(super) fn finish(mut self) -> Result<(), SessionError> {
+        self.finish_file()?;
+        self.finish_directories(None)
+    }
+
+    fn make_directory(
+        &mut self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        entry: Entry,
+    ) -> Result<(), SessionError> {
+        match mkdirat(parent, name, Mode::RWXU) {
+            Ok(()) => self.directories.push(entry),
+            // One that was there before keeps its permissions.
+            Err(Errno::EXIST) => {
+                open_below(parent, name)
+                    .map_err(|errno| self.io("write to", &entry.path, errno.into()))?;
+            }
+            Err(errno) => return Err(self.io("make the directory", &entry.path, errno.into())),
+        }
         Ok(())
     }
-}
 
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            // Nobody is left to be told.
-            let _ = rustix::fs::unlinkat(&self.directory, &self.temporary, AtFlags::empty());
+    fn finish_file(&mut self) -> Result<(), SessionError> {
+        let Some((file, path)) = self.file.take() else {
+            return Ok(());
+        };
+        file.finish().map_err(|errno| self.io("write", &path, errno.into()))
+    }
+
+    /// Gives the directories that are finished their permissions and times: all but those that
+    /// `next` lies in.
+    fn finish_directories(&mut self, next: Option<&EntryPath>) -> Result<(), SessionError> {
+        while let Some(directory) =
+            self.directories.pop_if(|made| !next.is_some_and(|next| lies_in(next, &made.path)))
+        {
+            let path = &directory.path;
+            let finish = |descriptor: Arc<OwnedFd>| {
+                fchmod(&descriptor, replacement::permissions(directory.mode))?;
+                futimens(&descriptor, &replacement::times(directory.modified))
+            };
+            self.last = None;
+            let opened = self.directory(path.components())?;
+            finish(opened).map_err(|errno| self.io("finish", path, errno.into()))?;
+        }
+        Ok(())
+    }
+
+    /// The directory that an entry belongs to, and its name there.
+    fn parent(&mut self, path: &EntryPath) -> Result<(Arc<OwnedFd>, OsString), SessionError> {
+        let components: Vec<&[u8]> = path.components().collect();
+        let Some((name, parents)) = components.split_last() else {
+            return Ok((Arc::clone(&self.base), self.name.clone()));
+        };
+        let name = OsStr::from_bytes(name).to_owned();
+        let parent = parents.join(&b'/');
+        if let Some((last, descriptor)) = &self.last
+            && *last == parent
+        {
+            return Ok((Arc::clone(descriptor), name));
+        }
+        let descriptor = self.directory(parents.iter().copied())?;
+        self.last = Some((parent, Arc::clone(&descriptor)));
+        Ok((descriptor, name))
+    }
+
+    /// Opens a directory of the copy, one component after the other.
+    fn directory<'a>(
+        &self,
+        components: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Arc<OwnedFd>, SessionError> {
+        let mut path = Vec::new();
+        let mut descriptor = open_below(&self.base, &self.name);
+        for component in components {
+            path.push(component);
+            descriptor = descriptor
+                .and_then(|descriptor| open_below(&descriptor, OsStr::from_bytes(component)));
+        }
+        descriptor.map(Arc::new).map_err(|errno| {
+            let path = EntryPath::parse(&path.join(&b'/')).unwrap_or_else(|_| EntryPath::root());
+            match errno {
+                Errno::NOENT => self.refused(&path, "was not sent, with something in it"),
+                Errno::NOTDIR | Errno::LOOP => {
+                    self.refused(&path, "is no directory, with something in it")
+                }
+                errno => self.io("open", &path, errno.into()),
+            }
+        })
+    }
+
+    fn io(&self, action: &'static str, path: &EntryPath, source: io::Error) -> SessionError {
+        let below = Path::new(OsStr::from_bytes(path.as_bytes()));
+        let path =
+            if below.as_os_str().is_empty() { self.host.clone() } else { self.host.join(below) };
+        SessionError::Io { action, path, source }
+    }
+
+    fn refused(&self, entry: &EntryPath, reason: &'static str) -> SessionError {
+        let entry = format!("{entry:?}");
+        SessionError::CopyRefused { path: self.guest.clone(), entry, reason }
+    }
+
+    fn too_large(&self, limit: String) -> SessionError {
+        SessionError::CopyTooLarge {
+            path: self.guest.clone(),
+            destination: self.host.clone(),
+            limit,
         }
     }
 }
 
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
+/// Opens a directory by its name in another, but not through a link.
+fn open_below(directory: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    openat(directory, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
 }
 
-impl From<Errno> for Refusal {
-    fn from(error: Errno) -> Self {
-        Self::Io(error.into())
-    }
+fn lies_in(path: &EntryPath, directory: &EntryPath) -> bool {
+    let (path, directory) = (path.as_bytes(), directory.as_bytes());
+    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use smolvm_protocol::EntryPath;
-
-    use super::*;
-
-    fn entry(path: &str, kind: EntryKind) -> Entry {
-        Entry { path: EntryPath::parse(path.as_bytes()).unwrap(), kind, mode: 0o6755, modified: 7 }
-    }
-
-    /// A guest that plants a link and then writes through it reaches nothing.
-    #[test]
-    fn a_planted_link_leads_nowhere() {
-        let temp = tempfile::tempdir().unwrap();
-        let outside = temp.path().join("outside");
-        fs_err::create_dir(&outside).unwrap();
-        let mut destination = Destination::new(&temp.path().join("copy"), None).unwrap();
-        destination.enter(&entry("", EntryKind::Directory)).ok().unwrap();
-        let link = EntryKind::Symlink(outside.as_os_str().as_encoded_bytes().to_vec());
-        destination.enter(&entry("a", link)).ok().unwrap();
-        for kind in [EntryKind::File(1), EntryKind::Directory] {
-            let refused = destination.enter(&entry("a/x", kind));
-            assert!(matches!(refused, Err(Refusal::Entry(_))));
-        }
-        // A directory does not join what a link leads to.
-        assert!(destination.enter(&entry("a", EntryKind::Directory)).is_err());
-        // A file takes the place of the link, not of what it leads to.
-        destination.enter(&entry("a", EntryKind::File(1))).ok().unwrap();
-        destination.write(b"x").ok().unwrap();
-        destination.finish().ok().unwrap();
-        assert_eq!(fs_err::read(temp.path().join("copy/a")).unwrap(), b"x");
-        assert_eq!(fs_err::read_dir(&outside).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn what_is_not_whole_is_not_there_and_nobody_gains_rights() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("file");
-        let mut destination = Destination::new(&path, None).unwrap();
-        destination.enter(&entry("", EntryKind::File(2))).ok().unwrap();
-        destination.write(b"h").ok().unwrap();
-        drop(destination);
-        assert_eq!(fs_err::read_dir(temp.path()).unwrap().count(), 0);
-
-        let mut destination = Destination::new(&path, None).unwrap();
-        destination.enter(&entry("", EntryKind::File(2))).ok().unwrap();
-        destination.finish().ok().unwrap();
-        let metadata = fs_err::metadata(&path).unwrap();
-        assert_eq!(metadata.permissions().mode() & 0o7777, 0o755);
-        assert_eq!(metadata.modified().unwrap(), SystemTime::UNIX_EPOCH + Duration::from_secs(7));
-    }
-
-    #[test]
-    fn entries_out_of_their_order_are_refused() {
-        let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("copy");
-        let mut destination = Destination::new(&path, None).unwrap();
-        assert!(destination.finish().is_err());
-        assert!(destination.enter(&entry("a", EntryKind::Directory)).is_err());
-        assert!(destination.write(b"x").is_err());
-        destination.enter(&entry("", EntryKind::Directory)).ok().unwrap();
-        assert!(destination.enter(&entry("", EntryKind::Directory)).is_err());
-        assert!(destination.enter(&entry("b/c", EntryKind::Directory)).is_err());
-        assert!(destination.write(b"x").is_err());
-    }
-}
+mod tests;
