@@ -42,6 +42,15 @@ struct Tree {
     soft: Vec<(String, String)>,
 }
 
+/// How much a module needs another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Not at all, but it is better with it.
+    Soft,
+    /// It cannot be loaded without.
+    Hard,
+}
+
 impl Modules {
     /// The modules in those of these directories that exist; the first one that has a module that
     /// the kernel takes is right.
@@ -82,53 +91,47 @@ impl Tree {
         })
     }
 
-    /// Loads the module `name`, and before it each that it needs with what that is better for.
     fn load(
         &self,
         name: &str,
         command_line: &str,
         loaded: &mut HashSet<String>,
     ) -> Result<(), Missing> {
-        for file in self.files_of(name)? {
+        for (file, need) in self.plan(name).ok_or(Missing::Absent)? {
             let name = module_name(file);
-            let soft = self.soft.iter().filter(|(module, _)| *module == name);
-            for module in soft.flat_map(|(_, needed)| self.named(needed)) {
-                // That is what soft means: nothing ends without it.
-                let files = self.files_of(module).into_iter().flatten();
-                for file in files {
-                    let _ = self.load_file(file, command_line, loaded);
-                }
+            if loaded.contains(&name) {
+                continue;
             }
-            self.load_file(file, command_line, loaded)?;
+            let path = self.directory.join(file);
+            match (insert(&path, &parameters(command_line, &name)), need) {
+                (Ok(()), _) => {
+                    loaded.insert(name);
+                }
+                (Err(_), Need::Soft) => {}
+                (Err(error), Need::Hard) => return Err(Missing::Refused { path, error }),
+            }
         }
         Ok(())
     }
 
-    /// The files of a module and of all that it needs, in the order to load them.
-    fn files_of(&self, name: &str) -> Result<impl Iterator<Item = &String> + use<'_>, Missing> {
-        self.files.get(name).map(|files| files.iter().rev()).ok_or(Missing::Absent)
-    }
-
-    fn load_file(
-        &self,
-        file: &str,
-        command_line: &str,
-        loaded: &mut HashSet<String>,
-    ) -> Result<(), Missing> {
-        let name = module_name(file);
-        if loaded.contains(&name) {
-            return Ok(());
+    /// The files to load for the module `name`, in their order; `None` when there is none with it.
+    fn plan(&self, name: &str) -> Option<Vec<(&str, Need)>> {
+        let mut plan = Vec::new();
+        for file in self.files.get(name)?.iter().rev() {
+            let module = module_name(file);
+            let soft = self.soft.iter().filter(|(of, _)| *of == module);
+            for better_with in soft.flat_map(|(_, needed)| self.named(needed)) {
+                let files = self.files.get(better_with).into_iter().flatten().rev();
+                plan.extend(files.map(|file| (file.as_str(), Need::Soft)));
+            }
+            plan.push((file, Need::Hard));
         }
-        let path = self.directory.join(file);
-        insert(&path, &parameters(command_line, &name))
-            .map_err(|error| Missing::Refused { path, error })?;
-        loaded.insert(name);
-        Ok(())
+        Some(plan)
     }
 
     /// The modules that go by this name.
     fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        let own = self.files.contains_key(name).then_some(name);
+        let own = self.files.get_key_value(&module_name(name)).map(|(own, _)| own.as_str());
         let aliases = self.aliases.iter().filter(move |(alias, _)| alias == name);
         own.into_iter().chain(aliases.map(|(_, module)| module.as_str()))
     }
@@ -158,7 +161,7 @@ fn parse_aliases(text: &str) -> Vec<(String, String)> {
     let line = |line: &str| {
         let mut words = line.strip_prefix("alias ")?.split_whitespace();
         let alias = words.next().filter(|alias| !alias.contains('*'))?;
-        Some((alias.to_owned(), words.next()?.to_owned()))
+        Some((alias.to_owned(), module_name(words.next()?)))
     };
     text.lines().filter_map(line).collect()
 }
@@ -171,7 +174,7 @@ fn parse_soft_dependencies(text: &str) -> Vec<(String, String)> {
         let Some(module) = words.next() else { continue };
         let pre = words.skip_while(|&word| word != "pre:").skip(1);
         for needed in pre.take_while(|word| !word.ends_with(':')) {
-            found.push((module.to_owned(), needed.to_owned()));
+            found.push((module_name(module), needed.to_owned()));
         }
     }
     found
@@ -227,16 +230,21 @@ mod tests {
     }
 
     #[test]
-    fn a_soft_dependency_may_name_an_alias() {
+    fn what_a_module_needs_comes_before_it_with_what_that_is_better_for() {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
-        write("modules.dep", "kernel/ext4.ko:\nkernel/crc32c_generic.ko:\n");
-        write("modules.softdep", "softdep ext4 pre: crc32c\n");
-        write("modules.alias", "alias crc32c crc32c_generic\nalias pci:v* nvme\n");
+        write("modules.dep", "xfs.ko: libcrc32c.ko\nlibcrc32c.ko:\ncrc32c-intel.ko:\n");
+        write("modules.softdep", "softdep libcrc32c pre: crc32c\n");
+        write(
+            "modules.alias",
+            "alias crc32c crc32c-intel\nalias crc32c nowhere\nalias pci:v* xfs\n",
+        );
         let tree = Tree::read(directory.path()).unwrap();
-        assert_eq!(tree.named("crc32c").collect::<Vec<_>>(), ["crc32c_generic"]);
-        assert_eq!(tree.named("ext4").collect::<Vec<_>>(), ["ext4"]);
-        assert_eq!(tree.named("nvme").count(), 0);
+        assert_eq!(
+            tree.plan("xfs").unwrap(),
+            [("crc32c-intel.ko", Need::Soft), ("libcrc32c.ko", Need::Hard), ("xfs.ko", Need::Hard)]
+        );
+        assert_eq!(tree.plan("crc32c"), None);
     }
 
     #[test]
