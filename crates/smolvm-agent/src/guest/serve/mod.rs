@@ -10,7 +10,8 @@ use std::fs;
 use std::io;
 
 use crate::boot::console;
-use crate::sys::process::{self, Restored};
+use crate::sys::launch::Restored;
+use crate::sys::{open_files, signal_action};
 
 mod channel;
 mod command;
@@ -20,6 +21,7 @@ mod failure;
 mod init;
 mod machine;
 mod network;
+mod opener;
 mod outbox;
 mod port;
 mod power;
@@ -52,9 +54,9 @@ pub(crate) fn run(guest: Guest) -> ! {
 
 fn serve(guest: Guest) -> io::Result<Infallible> {
     std::env::set_current_dir("/")?;
-    process::reset_ignored_signals();
+    signal_action::reset_ignored();
     let restored = Restored {
-        open_files: process::raise_open_files().ok(),
+        open_files: open_files::raise().ok(),
         // Whatever eats the guest's memory, the host can still ask for its end.
         oom_score: fs::write("/proc/self/oom_score_adj", "-1000").is_ok(),
     };

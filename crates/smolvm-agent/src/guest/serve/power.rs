@@ -12,7 +12,8 @@ use super::Guest;
 use super::command;
 use super::init::Init;
 use crate::boot::console;
-use crate::sys::process::{self, Restored};
+use crate::sys::launch::Restored;
+use crate::sys::process;
 use crate::sys::signal;
 use crate::sys::{child, mount, reboot};
 

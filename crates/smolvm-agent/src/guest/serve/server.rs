@@ -12,11 +12,13 @@ use smolvm_protocol::VSOCK_PORT;
 
 use super::Guest;
 use super::machine::Machine;
+use super::opener::Shared;
 use super::port::Port;
 use super::power;
-use super::session::{End, Part, Session, Shared};
+use super::session::{End, Part, Session};
+use crate::sys::launch::Restored;
 use crate::sys::poll::{Events, PollSet};
-use crate::sys::process::{self, ProcessGroup, Restored};
+use crate::sys::process::{self, ProcessGroup};
 use crate::sys::socket;
 
 /// All sessions, and what belongs to none.

@@ -3,47 +3,23 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
-use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::process::ExitStatus;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use smolvm_protocol::{
-    Decoder, Failure, FailureKind, MAX_CHANNELS, PowerOff, Preamble, ProtocolError, Reply, Request,
-    SESSION_CHANNEL, Scanner, Side, Stream, Welcome,
+    Decoder, FailureKind, MAX_CHANNELS, Preamble, ProtocolError, Reply, Request, SESSION_CHANNEL,
+    Scanner, Side, Stream, Welcome,
 };
 
 use super::Guest;
 use super::channel::{Channel, Flow, Replies};
-use super::command;
-use super::connection::Connection;
-use super::copy::get::Get;
-use super::copy::put::Put;
 use super::failure::failed;
-use super::machine::Machine;
+use super::opener::{Shared, opened};
 use super::outbox::Outbox;
-use super::settle::Settle;
 use crate::sys::clock;
 use crate::sys::poll::Events;
-use crate::sys::process::{ProcessGroup, Restored};
-
-/// What all sessions share.
-pub(super) struct Shared {
-    pub(super) guest: Guest,
-    pub(super) restored: Restored,
-    pub(super) machine: Machine,
-    /// The guest's address in its network, once it has one.
-    pub(super) address: Option<IpAddr>,
-    /// How the guest is to end, once that was asked for.
-    pub(super) ending: Option<PowerOff>,
-    /// Memory to read into, from hosts.
-    pub(super) input: Vec<u8>,
-    /// Memory to read into, from all else.
-    pub(super) buffer: Vec<u8>,
-    /// What background processes may still write to although nobody reads it.
-    pub(super) leftovers: Vec<Rc<File>>,
-}
+use crate::sys::process::ProcessGroup;
 
 /// A byte stream to a host.
 pub(super) struct Session {
@@ -277,45 +253,6 @@ impl Session {
     /// Writes what the host takes.
     pub(super) fn flush(&mut self) -> Result<(), End> {
         self.outbox.flush(&self.host).map_err(|_| End::Hangup)
-    }
-}
-
-/// Begins what the host asks for. Where that is done already, or cannot be done: the answer.
-fn opened(
-    request: Request,
-    shared: &mut Shared,
-    outbox: &mut Outbox,
-    number: u32,
-) -> Result<Box<dyn Channel>, Reply> {
-    let mut replies = Replies::new(number, outbox, &mut shared.buffer);
-    let answer =
-        |result: Result<(), Failure>| Err(result.map_or_else(Reply::Failed, |()| Reply::Done));
-    match request {
-        Request::Exec(exec) => command::start(&exec, shared.restored, &mut replies),
-        Request::Put(path) => Ok(Box::new(Put::start(&path))),
-        Request::Get(path) => match Get::start(&path) {
-            Ok(get) => Ok(Box::new(get)),
-            Err(failure) => Err(Reply::Failed(failure)),
-        },
-        Request::Connect(port) => match Connection::start(port, shared.address) {
-            Ok(connection) => Ok(Box::new(connection)),
-            Err(failure) => Err(Reply::Failed(failure)),
-        },
-        Request::SetTime(nanos) => answer(shared.machine.set_time(Duration::from_nanos(nanos))),
-        Request::SetNetwork(network) => {
-            shared.address = Some(network.address);
-            answer(shared.machine.set_network(&network))
-        }
-        Request::PowerOff(how) => {
-            shared.ending.get_or_insert(how);
-            Err(Reply::Done)
-        }
-        Request::Settle => match Settle::start(shared.guest, shared.restored) {
-            Some(settle) => Ok(Box::new(settle)),
-            None => Err(Reply::Done),
-        },
-        Request::Ping => Err(Reply::Done),
-        _ => Err(failed(FailureKind::Unsupported, "the agent does not know how to do that")),
     }
 }
 

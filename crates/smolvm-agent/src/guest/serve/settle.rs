@@ -15,8 +15,9 @@ use super::command;
 use super::failure::io_failure;
 use super::init::Init;
 use crate::sys::descriptor::set_pipe_nonblocking;
+use crate::sys::launch::Restored;
 use crate::sys::poll::Events;
-use crate::sys::process::{ProcessGroup, Restored};
+use crate::sys::process::ProcessGroup;
 
 /// Asks systemd whether it is done: first so that it answers when it is. Where it cannot do that,
 /// for being too old or without D-Bus, it is asked again and again.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 
-use crate::sys::process::Credentials;
+use crate::sys::launch::Credentials;
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]

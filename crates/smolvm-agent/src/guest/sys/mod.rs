@@ -7,18 +7,23 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+#[cfg(test)]
+pub(crate) mod agent_for_test;
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod descriptor;
 pub(crate) mod file_times;
 pub(crate) mod interface;
+pub(crate) mod launch;
 pub(crate) mod module;
 pub(crate) mod mount;
+pub(crate) mod open_files;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod pty;
 pub(crate) mod reboot;
 pub(crate) mod signal;
+pub(crate) mod signal_action;
 pub(crate) mod socket;
 
 /// The result of a C function that says -1 for an error in `errno`.

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use crate::sys::process::{Credentials, Launch, Restored};
+use crate::sys::launch::{Credentials, Launch, Restored};
 
 /// Where busybox usually is.
 pub(super) const PATHS: &[&CStr] =

@@ -13,7 +13,8 @@ use smolvm_protocol::{Exec, Failure, FailureKind, Program};
 use super::super::failure::{failure, io_failure, shown};
 use super::super::users::{User, Users};
 use super::busybox;
-use crate::sys::process::{Launch, LaunchError, ProcessGroup, Restored, Step};
+use crate::sys::launch::{Launch, LaunchError, Restored, Step};
+use crate::sys::process::ProcessGroup;
 
 /// A command that is ready to start.
 pub(super) struct Prepared<'a> {

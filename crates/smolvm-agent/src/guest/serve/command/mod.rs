@@ -23,8 +23,9 @@ use output::Output;
 use super::channel::{self, Channel, Flow, Replies};
 use super::failure::{failed, io_failure};
 use crate::sys::descriptor::set_pipe_nonblocking;
+use crate::sys::launch::Restored;
 use crate::sys::poll::Events;
-use crate::sys::process::{ProcessGroup, Restored};
+use crate::sys::process::ProcessGroup;
 use crate::sys::pty::{self, Pty};
 
 /// A program that runs, or that has ended but whose output the host has not taken yet.

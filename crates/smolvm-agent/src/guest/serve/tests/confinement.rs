@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, chroot, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use crate::sys::process;
+use crate::sys::agent_for_test;
 
 /// Whether an agent can be confined here.
 pub(super) fn is_possible() -> bool {
@@ -26,7 +26,7 @@ pub(super) fn prepare(directory: &Path, busybox: &Path) {
 pub(super) fn enter(directory: &Path) {
     const MOUNT: &str = "mount --make-rprivate / && cd \"$1\" && mount -t proc proc proc \
                          && mount --bind /dev/null dev/null && mount -t devpts devpts dev/pts";
-    process::unshare_for_test().unwrap();
+    agent_for_test::leave_machine().unwrap();
     let mounted = Command::new("sh").args(["-c", MOUNT, "sh"]).arg(directory).status().unwrap();
     assert!(mounted.success());
     chroot(directory).unwrap();

@@ -13,7 +13,9 @@ use smolvm_protocol::{
 };
 
 use super::super::{Guest, machine::Machine, server::Server};
-use crate::sys::process::{self, ProcessGroup, Restored};
+use crate::sys::launch::Restored;
+use crate::sys::process::ProcessGroup;
+use crate::sys::{agent_for_test, signal_action};
 
 /// A host with a session.
 pub(super) struct Host {
@@ -50,9 +52,9 @@ impl Agent {
     pub(super) fn start_after(before: impl FnOnce()) -> (Self, UnixStream) {
         let (here, there) = UnixStream::pair().unwrap();
         there.set_nonblocking(true).unwrap();
-        let agent = process::fork_for_test(&File::from(OwnedFd::from(there)), |host| {
+        let agent = agent_for_test::fork_with(&File::from(OwnedFd::from(there)), |host| {
             before();
-            process::reset_ignored_signals();
+            signal_action::reset_ignored();
             let server = Server::new(
                 Guest { root_has_init: false },
                 Restored::default(),
