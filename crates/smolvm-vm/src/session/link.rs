@@ -181,16 +181,16 @@ impl Link {
     fn dispatch(&self, frame: &Frame<'_>) -> Result<(), ProtocolError> {
         let cost = Reply::frame_cost(frame)?.map_or(0, |(_, cost)| cost);
         let reply = Reply::decode(frame)?;
-        let shared = {
-            let mut table = self.table();
-            let shared = if reply.is_final() {
-                table.open.remove(&frame.channel)
-            } else {
-                table.open.get(&frame.channel).cloned()
-            };
-            shared.ok_or(ProtocolError::Malformed("a reply comes on a channel that is not open"))?
-        };
-        if let Some((stream, credit)) = shared.receive(reply, cost)? {
+        let is_final = reply.is_final();
+        let shared = self.table().open.get(&frame.channel).cloned();
+        let shared = shared
+            .ok_or(ProtocolError::Malformed("a reply comes on a channel that is not open"))?;
+        let credit = shared.receive(reply, cost)?;
+        if is_final {
+            // Not before its end is known: until then it ends with the session.
+            self.table().open.remove(&frame.channel);
+        }
+        if let Some((stream, credit)) = credit {
             self.send_now(frame.channel, &Request::Credit(stream, credit));
         }
         Ok(())

@@ -19,6 +19,8 @@ mod outcome;
 mod outgoing;
 mod process;
 mod run;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use std::path::Path;

@@ -68,11 +68,19 @@ impl Session {
         let pid = channel.wait_started(start).map_err(error)?;
         let output =
             |stream| Mutex::new(Some(ProcessOutput { channel: Arc::clone(&channel), stream }));
-        let stdin = ProcessStdin { channel: Arc::clone(&channel) };
+        let stdin = ProcessStdin::new(Arc::clone(&channel));
+        let stdin = match &command.input {
+            Input::Empty => None,
+            Input::Piped => Some(stdin),
+            Input::Bytes(bytes) => {
+                stdin.feed_from(io::Cursor::new(bytes.clone()))?;
+                None
+            }
+        };
         Ok(Process {
             command: command.clone(),
             pid,
-            stdin: Mutex::new(stdin.feed(&command.input)?),
+            stdin: Mutex::new(stdin),
             stdout: output(Stream::Stdout),
             stderr: output(Stream::Stderr),
             channel,
@@ -189,21 +197,20 @@ impl Drop for Process {
 }
 
 impl ProcessStdin {
-    /// Writes what is known already from a thread of its own, so that the command can be read at
-    /// the same time. Returns what is left to the caller to write.
-    fn feed(mut self, input: &Input) -> Result<Option<Self>, SessionError> {
-        match input {
-            Input::Piped => Ok(Some(self)),
-            Input::Empty => Ok(None),
-            Input::Bytes(bytes) => {
-                let bytes = bytes.clone();
-                let feeder = thread::Builder::new().name("smolvm-stdin".to_owned());
-                // A command that ends before it has read all of it has not failed for that.
-                let fed = feeder.spawn(move || drop(self.write_all(&bytes)));
-                fed.map_err(|source| SessionError::Host { action: "start a thread", source })?;
-                Ok(None)
-            }
-        }
+    pub(super) fn new(channel: Arc<Channel>) -> Self {
+        Self { channel }
+    }
+
+    /// Writes what `input` gives from a thread of its own, so that the command can be read at the
+    /// same time.
+    pub(super) fn feed_from(
+        mut self,
+        mut input: impl Read + Send + 'static,
+    ) -> Result<(), SessionError> {
+        // A command that ends before it has read all of it has not failed for that.
+        let feed = move || drop(io::copy(&mut input, &mut self));
+        let feeder = thread::Builder::new().name("smolvm-stdin".to_owned()).spawn(feed);
+        feeder.map(drop).map_err(|source| SessionError::Host { action: "start a thread", source })
     }
 }
 

@@ -1,5 +1,7 @@
 //! [`Session::run`]: a command from its start to its end, with all that it wrote.
 
+use std::io::Read;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smolvm_protocol::{Request, Stream};
@@ -10,6 +12,7 @@ use super::command::{Command, Input};
 use super::error::SessionError;
 use super::inbox::Item;
 use super::outcome::{CommandResult, ExitStatus};
+use super::process::ProcessStdin;
 use super::wait::deadline;
 
 /// How long a command that was killed is waited for, so that a caller who hears of a time-out can
@@ -30,6 +33,34 @@ impl Session {
     /// started, [`SessionError::CommandTimeout`] and [`SessionError::OutputTooLarge`] where it was
     /// killed; and what can befall any call.
     pub fn run(&self, command: &Command) -> Result<CommandResult, SessionError> {
+        // An input that only a process could have is empty here.
+        self.run_fed(command, |stdin| {
+            drop(stdin);
+            Ok(())
+        })
+    }
+
+    /// As [`run`](Self::run), with what `input` gives as standard input. It is read in a thread of
+    /// its own, which goes on after the command's end until the reading returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn run_with_stdin(
+        &self,
+        command: &Command,
+        input: impl Read + Send + 'static,
+    ) -> Result<CommandResult, SessionError> {
+        let command = command.clone().stdin_piped();
+        self.run_fed(&command, |stdin| stdin.feed_from(input))
+    }
+
+    /// Runs a command; `feed` takes care of its input where that is piped.
+    fn run_fed(
+        &self,
+        command: &Command,
+        feed: impl FnOnce(ProcessStdin) -> Result<(), SessionError>,
+    ) -> Result<CommandResult, SessionError> {
         let start = Instant::now();
         let mut capture = Capture {
             command,
@@ -42,6 +73,10 @@ impl Session {
             .connection
             .open(&request, capture.deadline)
             .map_err(|interrupted| capture.error(interrupted))?;
+        let channel = Arc::new(channel);
+        if command.input == Input::Piped {
+            feed(ProcessStdin::new(Arc::clone(&channel)))?;
+        }
         let ended = capture.follow(&channel);
         if matches!(
             ended,
@@ -49,6 +84,7 @@ impl Session {
         ) {
             kill(&channel);
         }
+        channel.give_up();
         let status = ended?;
         Ok(CommandResult {
             exit_code: status.exit_code(),
@@ -84,7 +120,7 @@ impl Capture<'_> {
             Input::Bytes(bytes) => bytes.as_slice(),
             Input::Empty | Input::Piped => &[],
         };
-        if self.command.input != Input::Empty && input.is_empty() {
+        if matches!(self.command.input, Input::Bytes(_)) && input.is_empty() {
             self.tell(channel, &Request::End)?;
         }
         loop {
