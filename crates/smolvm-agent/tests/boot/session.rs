@@ -23,7 +23,16 @@ impl Session {
     /// Waits for the agent's welcome on the host's end of its channel; `None` when the machine ends
     /// without it.
     pub(crate) fn open(channel: &Path) -> Option<Self> {
-        let mut stream = UnixStream::connect(channel).unwrap();
+        // QEMU makes the socket a moment before it listens on it.
+        let mut tries = 0;
+        let mut stream = loop {
+            match UnixStream::connect(channel) {
+                Ok(stream) => break stream,
+                Err(error) if tries == 1000 => panic!("{}: {error}", channel.display()),
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+            tries += 1;
+        };
         stream.set_read_timeout(Some(Duration::from_mins(3))).unwrap();
         let nonce = u128::from(RandomState::new().hash_one("a session")).to_le_bytes();
         stream.write_all(&Preamble::new(Side::Host, nonce).encode()).unwrap();

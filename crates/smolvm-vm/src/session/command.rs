@@ -14,7 +14,7 @@ use super::error::SessionError;
 ///
 /// ```
 /// use std::time::Duration;
-/// use smolvm_vm::session::Command;
+/// use smolvm_vm::Command;
 ///
 /// let shell = Command::shell("grep -c ^processor /proc/cpuinfo").timeout(Duration::from_secs(5));
 /// let direct = Command::new("wc").arg("-c").stdin("12345").env("LC_ALL", "C").cwd("/tmp");
