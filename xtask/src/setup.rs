@@ -48,6 +48,18 @@ const NEEDS: &[Need] = &[
         scope: Scope::Quickstart,
     },
     Need {
+        program: "qemu-io",
+        package: "qemu-utils",
+        purpose: "reads such layers as QEMU does",
+        scope: Scope::Tests,
+    },
+    Need {
+        program: "busybox",
+        package: "busybox-static",
+        purpose: "a userland to confine a guest's agent to",
+        scope: Scope::Tests,
+    },
+    Need {
         program: "passt",
         package: "passt",
         purpose: "connects guests without privileges",
@@ -110,24 +122,42 @@ const VENV: Need = Need {
     scope: Scope::Tests,
 };
 
+/// How often packages are installed: one of them may replace another that was there, in a version
+/// that does not go with it (tools of QEMU from a newer Debian, say), which is then missing.
+const ROUNDS: usize = 3;
+
 /// Installs what is missing, or says which command does.
 pub(crate) fn run(scope: Scope) -> Result<()> {
     check_platform(scope)?;
     if scope == Scope::Tests {
         check_toolchain()?;
     }
-    let mut missing: Vec<&Need> =
-        needs(scope).filter(|need| command::find(need.program).is_none()).collect();
     let tools = if scope == Scope::Tests { tools::missing() } else { Vec::new() };
-    if !tools.is_empty() && !has_venv() {
-        missing.push(&VENV);
-    }
+    let mut missing = missing(scope, !tools.is_empty());
     if missing.is_empty() && tools.is_empty() {
         term::note("everything is installed");
         return Ok(());
     }
-    install_packages(&missing)?;
-    tools::install(&tools)
+    for _ in 0..ROUNDS {
+        install_packages(&missing)?;
+        missing = self::missing(scope, !tools.is_empty());
+        if missing.is_empty() {
+            return tools::install(&tools);
+        }
+    }
+    let packages: Vec<_> = missing.iter().map(|need| need.package).collect();
+    bail!("{} went missing while others were installed", packages.join(", "))
+}
+
+/// What is needed and not there.
+fn missing(scope: Scope, with_venv: bool) -> Vec<&'static Need> {
+    let mut missing: Vec<_> =
+        needs(scope).filter(|need| command::find(need.program).is_none()).collect();
+    if with_venv && !has_venv() {
+        missing.push(&VENV);
+    }
+    missing.dedup_by_key(|need| need.package);
+    missing
 }
 
 fn needs(scope: Scope) -> impl Iterator<Item = &'static Need> {
