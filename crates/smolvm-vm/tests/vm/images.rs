@@ -79,6 +79,32 @@ impl Site {
         Vms::at(self.vms_dir()).unwrap()
     }
 
+    /// A directory for sockets and locks of this site alone, for `XDG_RUNTIME_DIR`.
+    pub(crate) fn runtime_dir(&self) -> PathBuf {
+        let path = self.temp.path().join("run");
+        fs_err::create_dir_all(&path).unwrap();
+        path
+    }
+
+    /// What is in the directory for sockets, besides the slots of those that boot, which are free.
+    pub(crate) fn sockets_left(&self) -> Vec<String> {
+        let Ok(entries) = fs_err::read_dir(self.runtime_dir().join("smolvm")) else {
+            return Vec::new();
+        };
+        let mut left = Vec::new();
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if !path.ends_with("boot-slots") {
+                left.push(path.display().to_string());
+                continue;
+            }
+            let slots = fs_err::read_dir(path).unwrap().map(|slot| slot.unwrap().path());
+            let is_held = |path: &PathBuf| fs_err::File::open(path).unwrap().try_lock().is_err();
+            left.extend(slots.filter(is_held).map(|path| format!("{} is locked", path.display())));
+        }
+        left
+    }
+
     /// What is in the directory of machines, besides its lock.
     pub(crate) fn left(&self) -> Vec<String> {
         let entries = fs_err::read_dir(self.vms_dir()).unwrap();

@@ -13,6 +13,9 @@ use super::images::{Image, Site};
 /// the character that no path has.
 const ORDER: &str = "SMOLVM_TEST_OWNER";
 
+/// The variable by which the processes of a site are known.
+pub(crate) const SITE_MARK: &str = "SMOLVM_TEST_SITE";
+
 /// Begins what the owner says; the test harness says more on the same stream.
 const MARK: &str = "@@";
 
@@ -25,7 +28,19 @@ pub(crate) struct Owner {
 impl Owner {
     /// Starts a program that makes, boots and keeps a machine.
     pub(crate) fn start(image: &Image, site: &Site) -> Self {
-        let mut child = command(image, site).stdout(Stdio::piped()).spawn().unwrap();
+        Self::spawn(&mut command(image, site))
+    }
+
+    /// As [`start`](Self::start), with sockets and locks in a directory of the site's, and a mark
+    /// that every process inherits: all that a machine has can be found by them.
+    pub(crate) fn start_apart(image: &Image, site: &Site) -> Self {
+        let mut command = command(image, site);
+        command.env("XDG_RUNTIME_DIR", site.runtime_dir()).env(SITE_MARK, site.temp.path());
+        Self::spawn(&mut command)
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let said = BufReader::new(child.stdout.take().unwrap());
         Self { child, said }
     }
