@@ -3,7 +3,8 @@
 //! ```sh
 //! cargo xtask images
 //! cargo run --release --example measure -- target/images/debian-tiny
-//! cargo run --release --example measure -- target/images/debian-tiny --boots 200
+//! cargo run --release --example measure -- target/images/debian-tiny warm
+//! cargo run --release --example measure -- target/images/debian-tiny boots 200
 //! ```
 //!
 //! The image must be one that `cargo xtask images` makes: its own init greets and resets when the
@@ -51,15 +52,26 @@ fn main() -> Result<()> {
         initrd: directory.join("initrd.img"),
     };
     let before = image.digest()?;
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some("--boots"), Some(count)) => boots(&image, count.parse()?)?,
-        (None, _) => {
-            println!("| what | median | least | most |\n|---|---|---|---|");
-            first_answer(&image, 10)?;
-            warm_commands(&image)?;
-            many(&image, 20)?;
-        }
-        _ => return Err("usage: measure IMAGE_DIRECTORY [--boots COUNT]".into()),
+    let what = arguments.next();
+    let count = arguments.next().map(|count| count.parse()).transpose()?;
+    let is_chosen = |part| what.as_deref().is_none_or(|what| what == part);
+    if let Some(what) = what.as_deref()
+        && !["first", "warm", "many", "boots"].contains(&what)
+    {
+        return Err("usage: measure IMAGE_DIRECTORY [first|warm|many|boots [COUNT]]".into());
+    }
+    println!("| what | median | least | most |\n|---|---|---|---|");
+    if is_chosen("first") {
+        first_answer(&image, count.unwrap_or(10))?;
+    }
+    if is_chosen("warm") {
+        warm_commands(&image, count.unwrap_or(1000))?;
+    }
+    if is_chosen("many") {
+        many(&image, count.unwrap_or(20))?;
+    }
+    if what.as_deref() == Some("boots") {
+        boots(&image, count.unwrap_or(200))?;
     }
     if image.digest()? != before {
         return Err("the image has changed".into());
@@ -125,10 +137,10 @@ fn bare_qemu(image: &Image) -> Result<Duration> {
 }
 
 /// A small command in a machine that runs.
-fn warm_commands(image: &Image) -> Result<()> {
+fn warm_commands(image: &Image, count: usize) -> Result<()> {
     let vm = Vm::boot(image.config())?;
     let (mut wall, mut guest, mut added) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..1000 {
+    for _ in 0..count {
         let result = vm.run(["true"])?;
         wall.push(result.duration);
         guest.push(result.guest_duration);
@@ -195,7 +207,6 @@ fn boots(image: &Image, count: usize) -> Result<()> {
         }
         times.push(started.elapsed());
     }
-    println!("| what | median | least | most |\n|---|---|---|---|");
     row(&format!("{count} boots, none failed"), &mut times);
     Ok(())
 }
