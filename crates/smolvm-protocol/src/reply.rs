@@ -30,7 +30,8 @@ pub enum Reply {
     Exited {
         /// How it ended.
         exit: Exit,
-        /// From its start to its end, in nanoseconds, by the guest's clock.
+        /// From the taking up of the request to the command's end, in nanoseconds, by the guest's
+        /// clock.
         nanos: u64,
     },
     /// Final: done.

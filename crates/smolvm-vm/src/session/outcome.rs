@@ -24,7 +24,7 @@ pub struct CommandResult {
     pub stderr: Vec<u8>,
     /// From the request to its answer, by the host's clock.
     pub duration: Duration,
-    /// From the command's start to its end, by the guest's clock.
+    /// From the guest's taking up of the request to the command's end, by the guest's clock.
     pub guest_duration: Duration,
 }
 
@@ -57,7 +57,7 @@ impl ExitStatus {
         self.exit == Exit::Code(0)
     }
 
-    /// From the command's start to its end, by the guest's clock.
+    /// From the guest's taking up of the request to the command's end, by the guest's clock.
     #[must_use]
     pub fn guest_duration(&self) -> Duration {
         self.guest_duration

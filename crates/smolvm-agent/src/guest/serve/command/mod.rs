@@ -31,6 +31,7 @@ use crate::sys::pty::{self, Pty};
 /// A program that runs, or that has ended but whose output the host has not taken yet.
 struct Command {
     group: ProcessGroup,
+    /// When the host's request was taken up.
     started: Instant,
     input: Input,
     outputs: Vec<Output>,
@@ -63,6 +64,7 @@ pub(super) fn start(
     restored: Restored,
     replies: &mut Replies<'_>,
 ) -> Result<Box<dyn Channel>, Reply> {
+    let started = Instant::now();
     let prepared = Prepared::new(exec).map_err(Reply::Failed)?;
     let streams = match exec.terminal {
         Some(size) => Streams::terminal(exec, size).map_err(|error| no_terminal(&error))?,
@@ -71,7 +73,6 @@ pub(super) fn start(
         })?,
     };
     streams.give_to(prepared.user());
-    let started = Instant::now();
     let files = streams.of_program.each_ref().map(OwnedFd::as_fd);
     let group = prepared.start(files, exec.terminal.is_some(), restored).map_err(Reply::Failed)?;
     replies.send(&Reply::Started(group.id()));
