@@ -43,6 +43,12 @@ impl AssetUrl {
         &self.0
     }
 
+    /// The whole URL, secrets included: for the definition of an image, never for people.
+    #[must_use]
+    pub fn expose_secrets(&self) -> &str {
+        self.0.as_str()
+    }
+
     /// The path of a `file:` URL; `None` for the others.
     #[must_use]
     pub fn to_file_path(&self) -> Option<PathBuf> {

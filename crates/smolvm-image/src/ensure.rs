@@ -1,7 +1,8 @@
 //! The story of one `ensure_image`: look at every asset, have what is missing, publish.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+
+use smolvm_fork::ForkMutex;
 
 use crate::cache::{self, Dir, Finding, Inode, Key, Memory, Publication, Store};
 use crate::cancel::CancelToken;
@@ -294,11 +295,10 @@ fn tidy(store: &Store, source: &ImageSource) -> Result<(), ImageError> {
 
 /// Says once per process of an image that nothing vouches for what is fetched.
 fn warn_of_missing_pins(source: &ImageSource) {
-    static WARNED: Mutex<BTreeSet<ImageName>> = Mutex::new(BTreeSet::new());
+    static WARNED: ForkMutex<BTreeSet<ImageName>> = ForkMutex::new(BTreeSet::new());
     let unpinned = source.assets().filter(|asset| asset.digest.is_none());
     let kinds: Vec<_> = unpinned.map(|asset| asset.kind.label()).collect();
-    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
-    if !kinds.is_empty() && warned.insert(source.name().clone()) {
+    if !kinds.is_empty() && WARNED.lock().insert(source.name().clone()) {
         log::warn!(
             "'{name}' has no SHA-256 digest for its {}: what is fetched is not checked against anything, only recorded. To pin it: smolvm image pin {name}",
             kinds.join(" and "),

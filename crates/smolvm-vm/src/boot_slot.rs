@@ -6,12 +6,22 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use smolvm_fork::Unshared;
+
 use crate::error::VmError;
 
 /// Held while a machine boots. It is a lock on a file, which ends with the process at the latest.
 #[derive(Debug)]
 pub(crate) struct BootSlot {
-    _lock: File,
+    /// A forked child does not have it.
+    lock: Unshared<File>,
+}
+
+impl Drop for BootSlot {
+    fn drop(&mut self) {
+        // To close it would not do: a child that is being started has it open, too.
+        let _ = self.lock.unlock();
+    }
 }
 
 /// How often it is looked whether a slot has become free.
@@ -34,8 +44,9 @@ impl BootSlot {
                 let path = directory.join(number.to_string());
                 let lock = File::options().create(true).append(true).open(&path);
                 let lock = lock.map_err(|error| VmError::io(&path, "open", error))?;
+                let lock = Unshared::new(lock);
                 match lock.try_lock() {
-                    Ok(()) => return Ok(Self { _lock: lock }),
+                    Ok(()) => return Ok(Self { lock }),
                     Err(TryLockError::WouldBlock) => {}
                     Err(TryLockError::Error(error)) => {
                         return Err(VmError::io(&path, "lock", error));

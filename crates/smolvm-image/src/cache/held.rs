@@ -2,6 +2,8 @@
 
 use std::fs::TryLockError;
 
+use smolvm_fork::Hidden;
+
 use super::dir::{self, Dir};
 use super::key::Key;
 use super::lock;
@@ -16,6 +18,8 @@ use crate::error::ImageError;
 /// the file away: it holds a shared lock on it.
 #[derive(Debug)]
 pub(crate) struct Held {
+    /// A forked child does not have the file, and so not the lock on it.
+    _hidden: Hidden,
     pub(crate) verified: Verified,
     pub(crate) note: Option<Note>,
 }
@@ -31,7 +35,7 @@ impl Held {
     pub(super) fn keep(verified: Verified, note: Option<Note>) -> Self {
         // Where it is not granted, the worst is that the file is fetched again.
         let _ = verified.file.try_lock_shared();
-        Self { verified, note }
+        Self { _hidden: Hidden::new(&verified.file), verified, note }
     }
 
     /// Ends the wait: the file is published. Who is the last to hold it removes it from under its

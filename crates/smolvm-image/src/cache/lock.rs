@@ -5,6 +5,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 
 use rustix::fs::Mode;
+use smolvm_fork::Unshared;
 
 use super::dir::Dir;
 use crate::cancel::{CancelToken, POLL};
@@ -13,13 +14,14 @@ use crate::error::ImageError;
 /// A held lock; dropping it lets the next one in.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    file: File,
+    /// A forked child does not have it: it would keep the lock of a holder that was killed.
+    file: Unshared<File>,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // To close it would not do: a child that another thread has just forked has the file
-        // open, too, until it runs its program, and one that only forks has it for good.
+        // To close it would not do: a child that is started without a fork has the file open,
+        // too, until it runs its program.
         let _ = self.file.unlock();
     }
 }
@@ -88,9 +90,10 @@ pub(super) fn is_in_use(file: &File) -> bool {
     in_use
 }
 
-fn open(locks: &Dir, key: &str, mode: Mode) -> Result<File, ImageError> {
+fn open(locks: &Dir, key: &str, mode: Mode) -> Result<Unshared<File>, ImageError> {
     locks
         .open_or_create(key, mode)
+        .map(Unshared::new)
         .map_err(|error| ImageError::io(&locks.path_of(key), "open the lock", error))
 }
 

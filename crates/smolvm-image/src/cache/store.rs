@@ -1,13 +1,13 @@
 //! [`Store`]: a cache that may be written to, with the modes that its directories and files get.
 //! Reading needs none of it: [`open_root`] and [`open_image`] make nothing.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rustix::fs::Mode;
+use smolvm_fork::ForkMutex;
 
 use super::dir::Dir;
 use super::lock::{self, Lock};
@@ -183,13 +183,12 @@ fn has_known_layout(path: &Path, state: &Dir) -> Result<bool, ImageError> {
 
 /// Behaviour that only the owner can want on purpose gets a warning, once per process.
 fn warn_if_open_to_others(path: &Path, mode: Mode) {
-    static WARNED: OnceLock<Mutex<HashSet<PathBuf>>> = OnceLock::new();
+    static WARNED: ForkMutex<BTreeSet<PathBuf>> = ForkMutex::new(BTreeSet::new());
     let group = mode.contains(Mode::WGRP) && !mode.contains(Mode::SGID);
     if !group && !mode.contains(Mode::WOTH) {
         return;
     }
-    let warned = WARNED.get_or_init(Mutex::default);
-    if warned.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned()) {
+    if WARNED.lock().insert(path.to_owned()) {
         log::warn!(
             "others can write to the cache directory {}: they can replace what is in it. Make it private (chmod go-w), or share it with a group on purpose (chmod g+ws, best before its first use)",
             path.display()

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use smolvm_fork::Unshared;
 use smolvm_protocol::{Request, Stream};
 
 use super::Session;
@@ -20,7 +21,7 @@ use super::wait::deadline;
 #[derive(Debug)]
 pub struct Forward {
     host_port: u16,
-    listener: Arc<TcpListener>,
+    listener: Arc<Unshared<TcpListener>>,
     connections: Arc<Connections>,
 }
 
@@ -33,7 +34,7 @@ struct Connections {
 
 #[derive(Debug, Default)]
 struct Open {
-    by_number: HashMap<u64, (Arc<TcpStream>, Arc<Channel>)>,
+    by_number: HashMap<u64, (Arc<Unshared<TcpStream>>, Arc<Channel>)>,
     /// Those that are open, or about to be.
     count: usize,
     next: u64,
@@ -63,7 +64,8 @@ impl Session {
     ) -> Result<Forward, SessionError> {
         let wanted = host_port.unwrap_or(0);
         let open = || -> io::Result<Forward> {
-            let listener = Arc::new(TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))?);
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))?;
+            let listener = Arc::new(Unshared::new(listener));
             let host_port = listener.local_addr()?.port();
             let connections = Arc::new(Connections::default());
             let forward = Forward {
@@ -145,7 +147,7 @@ fn serve(
         log::debug!("{refused}");
         return None;
     }
-    let client = Arc::new(client);
+    let client = Arc::new(Unshared::new(client));
     let number = connections.enter(&client, &channel)?;
     let upstream = {
         let (client, channel) = (Arc::clone(&client), Arc::clone(&channel));
@@ -211,7 +213,7 @@ impl Connections {
     }
 
     /// Gives a connection its number, unless the port is closed.
-    fn enter(&self, client: &Arc<TcpStream>, channel: &Arc<Channel>) -> Option<u64> {
+    fn enter(&self, client: &Arc<Unshared<TcpStream>>, channel: &Arc<Channel>) -> Option<u64> {
         let mut open = self.open();
         if open.closed {
             return None;

@@ -5,19 +5,21 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use smolvm_fork::Unshared;
 
 use super::wait::wait_on;
 
 /// The socket, and the bytes that it has not taken yet.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    socket: Arc<UnixStream>,
+    /// A forked child does not have it: what runs in the guest for this process ends with it.
+    socket: Unshared<UnixStream>,
     queue: Mutex<Queue>,
     room: Condvar,
     /// Wakes the receiving thread, so that it sends what the socket did not take at once.
@@ -58,7 +60,7 @@ impl Outgoing {
 
     pub(super) fn new(socket: UnixStream) -> io::Result<Self> {
         Ok(Self {
-            socket: Arc::new(socket),
+            socket: Unshared::new(socket),
             queue: Mutex::default(),
             room: Condvar::new(),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -117,7 +119,7 @@ impl Outgoing {
     /// How many of the bytes the socket takes at once.
     fn send_some(&self, bytes: &[u8]) -> Result<usize, NotSent> {
         loop {
-            match send(&self.socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            match send(&*self.socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(sent) => return Ok(sent),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN | Errno::NOBUFS) => return Ok(0),
@@ -133,7 +135,7 @@ impl Outgoing {
             interest |= PollFlags::OUT;
         }
         let mut polled =
-            [PollFd::new(&self.socket, interest), PollFd::new(&self.wake, PollFlags::IN)];
+            [PollFd::new(&*self.socket, interest), PollFd::new(&self.wake, PollFlags::IN)];
         match poll(&mut polled, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -151,7 +153,7 @@ impl Outgoing {
 
     /// Reads what has come. 0 bytes: the other side has gone.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        match recv(&self.socket, buffer, RecvFlags::DONTWAIT) {
+        match recv(&*self.socket, buffer, RecvFlags::DONTWAIT) {
             Ok((count, _)) => Ok(Some(count)),
             Err(Errno::AGAIN | Errno::INTR) => Ok(None),
             Err(errno) => Err(errno.into()),
@@ -165,7 +167,7 @@ impl Outgoing {
         queue.bytes = VecDeque::new();
         self.room.notify_all();
         // A socket that the other side has closed already needs no closing.
-        let _ = shutdown(&self.socket, Shutdown::Both);
+        let _ = shutdown(&*self.socket, Shutdown::Both);
     }
 
     fn wake(&self) {

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use smolvm_fork::Unshared;
 use smolvm_supervisor::state::{self, DETACHED, FILE, GLOBAL_LOCK, GONE, LOCK, Process, RECORD};
 
 use super::error::SupervisorError;
@@ -88,9 +89,9 @@ pub(crate) fn kill_vmm(directory: &Path) -> Result<(), SupervisorError> {
 /// A machine that nobody supervises, and nobody begins to as long as this is there.
 struct Quiet {
     directory: PathBuf,
-    global: File,
+    global: GlobalLock,
     /// `None` where the directory was left before there was a lock in it.
-    lock: Option<File>,
+    lock: Option<Unshared<File>>,
 }
 
 impl Quiet {
@@ -102,7 +103,7 @@ impl Quiet {
         }
         let global = lock_globally(directory)?;
         let path = directory.join(LOCK);
-        let lock = match File::open(&path) {
+        let lock = match File::open(&path).map(Unshared::new) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(SupervisorError::io(&path, "open", error)),
             Ok(lock) => match lock.try_lock() {
@@ -208,11 +209,22 @@ fn send(process: Process, signal: Signal) {
     }
 }
 
+/// The lock under which machines are made and removed, held.
+struct GlobalLock(Unshared<File>);
+
+impl Drop for GlobalLock {
+    fn drop(&mut self) {
+        // To close it would not do: a child that is being started has it open, too.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the lock beside the machines' directories; waits for it.
-fn lock_globally(directory: &Path) -> Result<File, SupervisorError> {
+fn lock_globally(directory: &Path) -> Result<GlobalLock, SupervisorError> {
     let path = directory.with_file_name(GLOBAL_LOCK);
     let mut options = File::options();
     let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-    let locked = file.and_then(|file| file.lock().map(|()| file));
+    let file = file.map(Unshared::new);
+    let locked = file.and_then(|file| file.lock().map(|()| GlobalLock(file)));
     locked.map_err(|error| SupervisorError::io(&path, "lock", error))
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use smolvm_fork::Unshared;
 use smolvm_supervisor::control::{How, Messages, Order, Report};
 
 use super::error::SupervisorError;
@@ -16,7 +17,8 @@ use super::error::SupervisorError;
 /// The connection to one supervisor.
 #[derive(Debug)]
 pub(super) struct Link {
-    control: UnixStream,
+    /// A forked child does not have it: the machine ends with this process, not with that.
+    control: Unshared<UnixStream>,
     shared: Arc<Shared>,
     /// Orders that are answered are given one after the other.
     turn: Mutex<()>,
@@ -49,12 +51,12 @@ impl Link {
     /// Listens to the supervisor `child` at the other end of `control`.
     pub(super) fn new(control: UnixStream, child: Child) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        let (hears, reader) = (Arc::clone(&shared), control.try_clone()?);
+        let (hears, reader) = (Arc::clone(&shared), Unshared::new(control.try_clone()?));
         thread::Builder::new()
             .name("smolvm-supervisor".into())
             .stack_size(128 * 1024)
             .spawn(move || listen(&reader, child, &hears))?;
-        Ok(Self { control, shared, turn: Mutex::default() })
+        Ok(Self { control: Unshared::new(control), shared, turn: Mutex::default() })
     }
 
     /// Waits for what the supervisor says first.
@@ -107,7 +109,7 @@ impl Link {
 
     fn tell(&self, order: &Order) -> Result<(), SupervisorError> {
         // One that is gone is no news to who reads it, and the reader tells how it went.
-        match (&self.control).write_all(&order.encode()) {
+        match (&*self.control).write_all(&order.encode()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(SupervisorError::Failed(format!("cannot reach the VM's supervisor: {error}")))
             }
