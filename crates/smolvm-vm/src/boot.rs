@@ -1,7 +1,9 @@
 //! Booting: from a machine's record to an agent that answers.
 
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use smolvm_image::CancelToken;
 
 use crate::accel::{self, Accel, Accelerator};
 use crate::assets::{Assets, KERNEL_FD, ROOTFS_FD};
@@ -28,6 +30,7 @@ struct Boot<'a> {
     qemu: backend::Qemu,
     timeout: Duration,
     deadline: Instant,
+    cancel: &'a CancelToken,
 }
 
 /// Why an attempt came to nothing.
@@ -48,6 +51,7 @@ pub(crate) fn boot(
     vm: &SmolVm,
     machine: &mut Machine,
     timeout: Duration,
+    cancel: &CancelToken,
 ) -> Result<Session, VmError> {
     let assets = match machine.assets.take() {
         Some(assets) => assets,
@@ -63,7 +67,9 @@ pub(crate) fn boot(
     let chosen = accel::choose(Accel::Auto, assets.kernel.architecture)?;
     tell_once(&ACCEL_NOTICE, chosen.notice.as_deref());
     let qemu = backend::Qemu::find(assets.kernel.architecture)?;
-    let _slot = BootSlot::wait(&vm.dirs.boot_slots())?;
+    let Some(_slot) = BootSlot::wait(&vm.dirs.boot_slots(), cancel)? else {
+        return Err(VmError::Cancelled { id: vm.id.to_string() });
+    };
 
     let machine: &Machine = machine;
     let (Some(assets), Some(supervisor)) = (&machine.assets, &machine.supervisor) else {
@@ -78,17 +84,20 @@ pub(crate) fn boot(
         qemu,
         timeout,
         deadline: Instant::now() + timeout,
+        cancel,
     };
     boot.run()
 }
 
 /// What was said already: the same for every machine of this process.
-static ACCEL_NOTICE: Once = Once::new();
-static NETWORK_NOTICE: Once = Once::new();
+static ACCEL_NOTICE: AtomicBool = AtomicBool::new(false);
+static NETWORK_NOTICE: AtomicBool = AtomicBool::new(false);
 
-fn tell_once(told: &Once, notice: Option<&str>) {
-    if let Some(notice) = notice {
-        told.call_once(|| log::warn!("{notice}"));
+fn tell_once(told: &AtomicBool, notice: Option<&str>) {
+    if let Some(notice) = notice
+        && !told.swap(true, Ordering::Relaxed)
+    {
+        log::warn!("{notice}");
     }
 }
 
@@ -200,9 +209,11 @@ impl Boot<'_> {
             Failed::ForGood(VmError::Supervisor { id: self.vm.id.to_string(), source })
         })?;
 
-        match Session::connect(&self.vm.dirs.agent_socket(), self.deadline) {
+        let socket = self.vm.dirs.agent_socket();
+        match Session::connect_unless(&socket, self.deadline, self.cancel) {
             Ok(session) => {
-                self.set_up(&session, &network).map_err(Failed::ForGood)?;
+                self.set_up(&session.cancelled_by(self.cancel), &network)
+                    .map_err(Failed::ForGood)?;
                 Ok(session)
             }
             Err(error) => Err(self.why(error)),
@@ -248,10 +259,11 @@ impl Boot<'_> {
     /// Ends what did not come up, and says why it did not.
     fn why(&self, error: SessionError) -> Failed {
         let ended = match error {
-            SessionError::NotReady { .. } => false,
+            SessionError::NotReady { .. } | SessionError::Cancelled => false,
             _ => self.supervisor.wait_ended(END).is_some(),
         };
-        let vmm = if ended { None } else { self.vmm_status() };
+        let cancelled = matches!(error, SessionError::Cancelled);
+        let vmm = if ended || cancelled { None } else { self.vmm_status() };
         // Where it has not ended by itself, nobody needs it any more.
         let _ = self.supervisor.kill();
         let console = console::tail(&self.vm.dirs.console());
@@ -261,6 +273,7 @@ impl Boot<'_> {
                 SessionError::NotReady { .. } => {
                     VmError::BootTimeout { id, after: self.timeout, vmm, console }
                 }
+                SessionError::Cancelled => VmError::Cancelled { id },
                 source => VmError::Session { id, source },
             });
         }

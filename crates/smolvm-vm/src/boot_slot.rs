@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use smolvm_fork::Unshared;
+use smolvm_image::CancelToken;
 
 use crate::error::VmError;
 
@@ -29,24 +30,28 @@ const POLL: Duration = Duration::from_millis(20);
 
 impl BootSlot {
     /// Waits until one of the slots in `directory` is free: as many as the host has processors,
-    /// and at least two.
-    pub(crate) fn wait(directory: &Path) -> Result<Self, VmError> {
+    /// and at least two. `None` once the token is cancelled.
+    pub(crate) fn wait(directory: &Path, cancel: &CancelToken) -> Result<Option<Self>, VmError> {
         let count = thread::available_parallelism().map_or(2, |count| count.get().max(2));
-        Self::wait_for_one_of(count, directory)
+        Self::wait_for_one_of(count, directory, cancel)
     }
 
-    fn wait_for_one_of(count: usize, directory: &Path) -> Result<Self, VmError> {
+    fn wait_for_one_of(
+        count: usize,
+        directory: &Path,
+        cancel: &CancelToken,
+    ) -> Result<Option<Self>, VmError> {
         fs_err::create_dir_all(directory)
             .map_err(|error| VmError::io(directory, "create the directory", error))?;
         let mut told = false;
-        loop {
+        while !cancel.is_cancelled() {
             for number in 0..count {
                 let path = directory.join(number.to_string());
                 let lock = File::options().create(true).append(true).open(&path);
                 let lock = lock.map_err(|error| VmError::io(&path, "open", error))?;
                 let lock = Unshared::new(lock);
                 match lock.try_lock() {
-                    Ok(()) => return Ok(Self { lock }),
+                    Ok(()) => return Ok(Some(Self { lock })),
                     Err(TryLockError::WouldBlock) => {}
                     Err(TryLockError::Error(error)) => {
                         return Err(VmError::io(&path, "lock", error));
@@ -59,6 +64,7 @@ impl BootSlot {
             }
             thread::sleep(POLL);
         }
+        Ok(None)
     }
 }
 
@@ -69,12 +75,13 @@ mod tests {
     #[test]
     fn no_more_boot_at_once_than_there_are_slots() {
         let temp = tempfile::tempdir().unwrap();
-        let one = BootSlot::wait_for_one_of(2, temp.path()).unwrap();
-        let other = BootSlot::wait_for_one_of(2, temp.path()).unwrap();
+        let cancel = CancelToken::new();
+        let one = BootSlot::wait_for_one_of(2, temp.path(), &cancel).unwrap();
+        let other = BootSlot::wait_for_one_of(2, temp.path(), &cancel).unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(|| {
-                let third = BootSlot::wait_for_one_of(2, temp.path()).unwrap();
+                let third = BootSlot::wait_for_one_of(2, temp.path(), &cancel).unwrap();
                 sender.send(()).unwrap();
                 drop(third);
             });
@@ -82,6 +89,15 @@ mod tests {
             drop(one);
             receiver.recv().unwrap();
         });
-        drop(other);
+        assert!(other.is_some());
+    }
+
+    #[test]
+    fn waiting_ends_when_cancelled() {
+        let temp = tempfile::tempdir().unwrap();
+        let cancel = CancelToken::new();
+        let _one = BootSlot::wait_for_one_of(1, temp.path(), &cancel).unwrap();
+        cancel.cancel();
+        assert!(BootSlot::wait_for_one_of(1, temp.path(), &cancel).unwrap().is_none());
     }
 }

@@ -142,6 +142,13 @@ pub enum VmError {
         source: SessionError,
     },
 
+    /// The caller's [`CancelToken`](smolvm_image::CancelToken) was cancelled while it booted.
+    #[error("the start of the VM '{id}' was cancelled")]
+    Cancelled {
+        /// The machine.
+        id: String,
+    },
+
     /// The machine has no network, and so no address.
     #[error("the VM '{id}' has no network. Make it with one: network `user`")]
     NoAddress {
@@ -213,6 +220,8 @@ pub enum VmErrorKind {
     Boot,
     /// A command could not be run in the guest.
     Command,
+    /// The caller ended it.
+    Cancelled,
 }
 
 impl VmError {
@@ -233,6 +242,9 @@ impl VmError {
             Self::BootFailed { .. } => VmErrorKind::Boot,
             Self::Session { source: SessionError::CommandTimeout { .. }, .. } => {
                 VmErrorKind::Timeout
+            }
+            Self::Cancelled { .. } | Self::Session { source: SessionError::Cancelled, .. } => {
+                VmErrorKind::Cancelled
             }
             Self::Session { .. } => VmErrorKind::Command,
             Self::Accel(_)

@@ -21,6 +21,7 @@ mod assets;
 mod backend;
 mod boot;
 mod boot_slot;
+mod cancellable;
 mod config;
 mod console;
 mod create;
@@ -42,6 +43,7 @@ mod vms;
 
 pub use accel::AccelError;
 pub use backend::QemuError;
+pub use cancellable::Cancellable;
 pub use config::{BackendChoice, DiskMode, NetworkMode, VmConfig};
 pub use disk::{DiskError, Isolation};
 pub use error::{VmError, VmErrorKind};

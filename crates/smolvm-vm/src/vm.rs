@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use smolvm_image::CancelToken;
+
 use crate::assets::Assets;
 use crate::boot;
 use crate::config::VmConfig;
@@ -159,12 +161,20 @@ impl SmolVm {
     /// [`VmError::BootTimeout`] or [`VmError::BootFailed`] with the end of the console;
     /// [`VmError::NotOwner`] where another program has made the machine and still runs.
     pub fn start_within(&self, boot_timeout: Duration) -> Result<(), VmError> {
+        self.start_unless(boot_timeout, &CancelToken::new())
+    }
+
+    pub(crate) fn start_unless(
+        &self,
+        boot_timeout: Duration,
+        cancel: &CancelToken,
+    ) -> Result<(), VmError> {
         let mut machine = self.machine();
         if self.state() == VmState::Running {
             return Ok(());
         }
         *self.current_session() = None;
-        let session = boot::boot(self, &mut machine, boot_timeout)?;
+        let session = boot::boot(self, &mut machine, boot_timeout, cancel)?;
         *self.current_session() = Some(session);
         Ok(())
     }
@@ -315,8 +325,17 @@ impl SmolVm {
         VmError::Session { id: self.id.to_string(), source }
     }
 
-    /// The connection to the agent, made anew where it has ended.
+    /// The session, whose calls end once the token is cancelled.
+    pub(crate) fn session_unless(&self, cancel: &CancelToken) -> Result<Session, VmError> {
+        Ok(self.connected(cancel)?.cancelled_by(cancel))
+    }
+
     fn session(&self) -> Result<Session, VmError> {
+        self.connected(&CancelToken::new())
+    }
+
+    /// The connection to the agent, made anew where it has ended.
+    fn connected(&self, cancel: &CancelToken) -> Result<Session, VmError> {
         let mut current = self.current_session();
         if let Some(session) = current.as_ref().filter(|session| session.is_open()) {
             return Ok(session.clone());
@@ -326,13 +345,13 @@ impl SmolVm {
             return Err(self.not_running(state));
         }
         let deadline = Instant::now() + CONNECT_TIMEOUT;
-        let session = Session::connect(&self.dirs.agent_socket(), deadline)
+        let session = Session::connect_unless(&self.dirs.agent_socket(), deadline, cancel)
             .map_err(|source| self.session_error(source))?;
         *current = Some(session.clone());
         Ok(session)
     }
 
-    fn with_env(&self, command: Command) -> Command {
+    pub(crate) fn with_env(&self, command: Command) -> Command {
         self.env.iter().fold(command, |command, (name, value)| command.default_env(name, value))
     }
 

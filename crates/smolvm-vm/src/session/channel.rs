@@ -3,12 +3,13 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use smolvm_image::CancelToken;
 use smolvm_protocol::{Exit, Failure, ProtocolError, Reply, Request, SendWindow, Stream};
 
 use super::error::SessionError;
 use super::inbox::{Inbox, Item};
 use super::link::{Connection, Ending};
-use super::wait::wait_on;
+use super::wait::{is_cancelled, wait_on};
 
 /// The caller's end of a channel. When it is dropped before the final reply, the guest is told to
 /// end what it does.
@@ -17,6 +18,8 @@ pub(super) struct Channel {
     connection: Arc<Connection>,
     number: u32,
     shared: Arc<Shared>,
+    /// Ends every wait.
+    cancel: Option<CancelToken>,
 }
 
 /// What the caller and the receiving thread both have of a channel.
@@ -69,6 +72,8 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) enum Interrupted {
     TimedOut,
+    /// The caller's token was cancelled.
+    Cancelled,
     Ended(Outcome),
     /// As many channels are open as a session can have.
     TooMany,
@@ -168,11 +173,21 @@ impl State {
 
 impl Channel {
     /// The caller's end of a channel that was opened.
-    pub(super) fn new(connection: Arc<Connection>, number: u32, shared: Arc<Shared>) -> Self {
-        Self { connection, number, shared }
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        number: u32,
+        shared: Arc<Shared>,
+        cancel: Option<CancelToken>,
+    ) -> Self {
+        Self { connection, number, shared, cancel }
     }
 
-    /// Waits until `ready` finds what it looks for.
+    /// The token has ended what it was for: what comes later is not cancelled by it.
+    pub(super) fn outlive_token(&mut self) {
+        self.cancel = None;
+    }
+
+    /// Waits until `ready` finds what it looks for. `None`: it is [`late`](Self::late).
     pub(super) fn wait<T>(
         &self,
         deadline: Option<Instant>,
@@ -183,7 +198,16 @@ impl Channel {
             if let Some(found) = ready(&mut state) {
                 return Some(found);
             }
-            state = wait_on(&self.shared.changed, state, deadline)?;
+            state = wait_on(&self.shared.changed, state, deadline, self.cancel.as_ref())?;
+        }
+    }
+
+    /// Why a wait has ended without what it was for.
+    pub(super) fn late(&self) -> Interrupted {
+        if is_cancelled(self.cancel.as_ref()) {
+            Interrupted::Cancelled
+        } else {
+            Interrupted::TimedOut
         }
     }
 
@@ -194,10 +218,10 @@ impl Channel {
             (None, Some(outcome)) => Some(Err(Interrupted::Ended(outcome.clone()))),
             (None, None) => None,
         });
-        started.unwrap_or(Err(Interrupted::TimedOut))
+        started.unwrap_or_else(|| Err(self.late()))
     }
 
-    /// Waits for the final reply, whatever is left unread; `None` once the deadline has passed.
+    /// Waits for the final reply, whatever is left unread; `None`: it is [`late`](Self::late).
     pub(super) fn wait_outcome(&self, deadline: Option<Instant>) -> Option<Outcome> {
         self.wait(deadline, |state| state.outcome.clone())
     }
@@ -208,7 +232,7 @@ impl Channel {
         request: &Request,
         deadline: Option<Instant>,
     ) -> Result<(), Interrupted> {
-        self.connection.send(self.number, request, deadline)
+        self.connection.send(self.number, request, deadline, self.cancel.as_ref())
     }
 
     /// Sends a short request without waiting. Where the session has ended there is nobody to take
@@ -237,7 +261,7 @@ impl Channel {
             }
             state.reserve(bytes.len()).map(Ok)
         });
-        let count = reserved.unwrap_or(Err(Interrupted::TimedOut))?;
+        let count = reserved.unwrap_or_else(|| Err(self.late()))?;
         self.send(&Request::Data(bytes[..count].to_vec()), deadline)?;
         Ok(count)
     }
@@ -254,7 +278,7 @@ impl Channel {
             Some(outcome) => Some(Err(Interrupted::Ended(outcome.clone()))),
             None => state.stdin.sent(cost).is_ok().then_some(Ok(())),
         });
-        reserved.unwrap_or(Err(Interrupted::TimedOut))?;
+        reserved.unwrap_or_else(|| Err(self.late()))?;
         self.send(request, deadline)
     }
 
@@ -265,7 +289,7 @@ impl Channel {
             Some((item, credit)) => Some(Some((item, credit))),
             None => state.outcome.is_some().then_some(None),
         });
-        let Some((item, credit)) = taken.ok_or(Interrupted::TimedOut)? else {
+        let Some((item, credit)) = taken.ok_or_else(|| self.late())? else {
             return Ok(None);
         };
         self.grant(Stream::Stdout, credit);
@@ -292,7 +316,7 @@ impl Channel {
                 None => state.inbox(stream).is_over().then_some(Ok((0, None))),
             }
         });
-        let (count, credit) = read.unwrap_or(Err(Interrupted::TimedOut))?;
+        let (count, credit) = read.unwrap_or_else(|| Err(self.late()))?;
         self.grant(stream, credit);
         Ok(count)
     }
@@ -354,6 +378,7 @@ impl Interrupted {
     pub(super) fn into_error(self, request: &str, waited: std::time::Duration) -> SessionError {
         match self {
             Self::TimedOut => SessionError::NotAnswering { request: request.to_owned(), waited },
+            Self::Cancelled => SessionError::Cancelled,
             Self::Ended(outcome) => outcome.into_error(request),
             Self::TooMany => SessionError::TooManyAtOnce,
         }

@@ -227,6 +227,10 @@ pub enum SessionError {
         source: io::Error,
     },
 
+    /// The caller's [`CancelToken`](smolvm_image::CancelToken) was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+
     /// The host itself is out of something that a session needs.
     #[error("cannot {action}: {source}")]
     Host {

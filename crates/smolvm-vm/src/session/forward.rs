@@ -141,7 +141,7 @@ fn serve(
 ) -> Option<u64> {
     let until = deadline(CONNECT);
     // The client sees a connection that is closed: all that TCP can say by now.
-    let channel = Arc::new(session.open(&Request::Connect(guest_port), until).ok()?);
+    let channel = Arc::new(session.open(&Request::Connect(guest_port), until, None).ok()?);
     if let Err(refused) = channel.wait_started(until) {
         let refused = refused.into_error(&format!("connect to its port {guest_port}"), CONNECT);
         log::debug!("{refused}");

@@ -78,16 +78,12 @@ impl Session {
     ) -> Result<(), SessionError> {
         let until = deadline(timeout);
         let channel = self
-            .connection
             .open(request, until)
             .map_err(|interrupted| interrupted.into_error(description, timeout))?;
         match channel.wait_outcome(until) {
             Some(Outcome::Done) => Ok(()),
             Some(outcome) => Err(outcome.into_error(description)),
-            None => {
-                let request = description.to_owned();
-                Err(SessionError::NotAnswering { request, waited: timeout })
-            }
+            None => Err(channel.late().into_error(description, timeout)),
         }
     }
 }

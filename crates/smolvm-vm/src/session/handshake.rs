@@ -14,11 +14,13 @@ use rustix::net::{
     send, socket_with,
 };
 use rustix::rand::{GetRandomFlags, getrandom};
+use smolvm_image::CancelToken;
 use smolvm_protocol::{
     Decoder, Nonce, Preamble, ProtocolError, Reply, SESSION_CHANNEL, Scanner, Side, Welcome,
 };
 
 use super::error::SessionError;
+use super::wait::POLL;
 
 /// A connection that is past its welcome.
 pub(super) struct Welcomed {
@@ -29,7 +31,11 @@ pub(super) struct Welcomed {
 }
 
 /// Connects to `path`, and waits until the agent there says that it is ready.
-pub(super) fn connect_to(path: &Path, deadline: Instant) -> Result<Welcomed, SessionError> {
+pub(super) fn connect_to(
+    path: &Path,
+    deadline: Instant,
+    cancel: &CancelToken,
+) -> Result<Welcomed, SessionError> {
     let start = Instant::now();
     let cannot_connect = |errno: Errno| match errno {
         Errno::TIMEDOUT => SessionError::NotReady { waited: start.elapsed() },
@@ -47,8 +53,12 @@ pub(super) fn connect_to(path: &Path, deadline: Instant) -> Result<Welcomed, Ses
     let mut arrival = Arrival::new(nonce);
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let Some(count) = receive(&socket, &mut buffer, deadline) else {
-            return Err(SessionError::NotReady { waited: start.elapsed() });
+        let Some(count) = receive(&socket, &mut buffer, deadline, cancel) else {
+            return Err(if cancel.is_cancelled() {
+                SessionError::Cancelled
+            } else {
+                SessionError::NotReady { waited: start.elapsed() }
+            });
         };
         let count = count.map_err(|_| SessionError::Disconnected)?;
         if count == 0 {
@@ -111,9 +121,14 @@ fn reach(path: &Path, deadline: Instant) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Reads what has come, or waits for it until the deadline.
-fn receive(socket: &OwnedFd, buffer: &mut [u8], deadline: Instant) -> Option<Result<usize, Errno>> {
-    loop {
+/// Reads what has come, or waits for it until the deadline or until it is cancelled.
+fn receive(
+    socket: &OwnedFd,
+    buffer: &mut [u8],
+    deadline: Instant,
+    cancel: &CancelToken,
+) -> Option<Result<usize, Errno>> {
+    while !cancel.is_cancelled() {
         // Looked at even where data never stops coming.
         let left = deadline.checked_duration_since(Instant::now())?;
         match recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
@@ -121,7 +136,7 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8], deadline: Instant) -> Option<Res
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
                 let mut polled = [PollFd::new(socket, PollFlags::IN)];
-                let left = Timespec::try_from(left).ok();
+                let left = Timespec::try_from(left.min(POLL)).ok();
                 match poll(&mut polled, left.as_ref()) {
                     Ok(_) | Err(Errno::INTR) => {}
                     Err(errno) => return Some(Err(errno)),
@@ -130,4 +145,5 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8], deadline: Instant) -> Option<Res
             Err(errno) => return Some(Err(errno)),
         }
     }
+    None
 }

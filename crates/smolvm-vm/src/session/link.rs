@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use std::{io, thread};
 
+use smolvm_image::CancelToken;
 use smolvm_protocol::{
     Decoder, Frame, MAX_CHANNELS, ProtocolError, Reply, Request, SESSION_CHANNEL,
 };
@@ -70,16 +71,17 @@ impl Connection {
         self: &Arc<Self>,
         request: &Request,
         deadline: Option<Instant>,
+        cancel: Option<&CancelToken>,
     ) -> Result<Channel, Interrupted> {
         let shared = Shared::new(Opener::of(request));
         let number = self.table().insert(Arc::clone(&shared))?;
         let mut frame = Vec::new();
         request.encode(number, &mut frame);
-        if let Err(not_sent) = self.outgoing.send(&frame, deadline) {
+        if let Err(not_sent) = self.outgoing.send(&frame, deadline, cancel) {
             self.table().open.remove(&number);
             return Err(self.interrupted(not_sent));
         }
-        Ok(Channel::new(Arc::clone(self), number, shared))
+        Ok(Channel::new(Arc::clone(self), number, shared, cancel.cloned()))
     }
 }
 
@@ -104,10 +106,11 @@ impl Link {
         channel: u32,
         request: &Request,
         deadline: Option<Instant>,
+        cancel: Option<&CancelToken>,
     ) -> Result<(), Interrupted> {
         let mut frame = Vec::new();
         request.encode(channel, &mut frame);
-        self.outgoing.send(&frame, deadline).map_err(|not_sent| self.interrupted(not_sent))
+        self.outgoing.send(&frame, deadline, cancel).map_err(|not_sent| self.interrupted(not_sent))
     }
 
     /// Sends a short request without waiting; a guest that has left too many unread loses the
@@ -141,6 +144,7 @@ impl Link {
     fn interrupted(&self, not_sent: NotSent) -> Interrupted {
         match not_sent {
             NotSent::TimedOut => Interrupted::TimedOut,
+            NotSent::Cancelled => Interrupted::Cancelled,
             NotSent::Closed | NotSent::Overflow => {
                 let ending = self.table().ending.clone();
                 Interrupted::Ended(Outcome::Lost(ending.unwrap_or(Ending::Disconnected)))

@@ -27,6 +27,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use smolvm_image::CancelToken;
+use smolvm_protocol::Request;
 pub use smolvm_protocol::{FailureKind, Network, PowerOff, Welcome, WindowSize};
 
 pub use command::Command;
@@ -37,6 +39,7 @@ pub use guest_text::GuestText;
 pub use outcome::{CommandResult, ExitStatus};
 pub use process::{Process, ProcessOutput, ProcessStdin};
 
+use channel::{Channel, Interrupted};
 use handshake::Welcomed;
 use link::Connection;
 
@@ -48,6 +51,8 @@ use link::Connection;
 pub struct Session {
     connection: Arc<Connection>,
     welcome: Arc<Welcome>,
+    /// Ends the calls of this clone.
+    cancel: Option<CancelToken>,
 }
 
 impl Session {
@@ -59,10 +64,27 @@ impl Session {
     /// deadline has passed, [`SessionError::Disconnected`] where the VM ended first, or
     /// [`SessionError::Protocol`].
     pub fn connect(socket: &Path, deadline: Instant) -> Result<Self, SessionError> {
-        let Welcomed { socket, welcome, decoder } = handshake::connect_to(socket, deadline)?;
+        Self::connect_unless(socket, deadline, &CancelToken::new())
+    }
+
+    /// As [`connect`](Self::connect), and [`SessionError::Cancelled`] once the token is.
+    pub(crate) fn connect_unless(
+        socket: &Path,
+        deadline: Instant,
+        cancel: &CancelToken,
+    ) -> Result<Self, SessionError> {
+        let Welcomed { socket, welcome, decoder } =
+            handshake::connect_to(socket, deadline, cancel)?;
         let connection = Connection::start(socket, decoder)
             .map_err(|source| SessionError::Host { action: "start a session's thread", source })?;
-        Ok(Self { connection, welcome: Arc::new(welcome) })
+        Ok(Self { connection, welcome: Arc::new(welcome), cancel: None })
+    }
+
+    /// The same session, whose calls end with [`SessionError::Cancelled`] once the token is
+    /// cancelled: a command is killed, a copy stopped. What was started by then stays.
+    #[must_use]
+    pub fn cancelled_by(&self, cancel: &CancelToken) -> Self {
+        Self { cancel: Some(cancel.clone()), ..self.clone() }
     }
 
     /// What the agent said of itself and its guest.
@@ -75,5 +97,10 @@ impl Session {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.connection.is_open()
+    }
+
+    /// Opens a channel by a request.
+    fn open(&self, request: &Request, deadline: Option<Instant>) -> Result<Channel, Interrupted> {
+        self.connection.open(request, deadline, self.cancel.as_ref())
     }
 }

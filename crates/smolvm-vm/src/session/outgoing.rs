@@ -12,8 +12,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use smolvm_fork::Unshared;
+use smolvm_image::CancelToken;
 
-use super::wait::wait_on;
+use super::wait::{is_cancelled, wait_on};
 
 /// The socket, and the bytes that it has not taken yet.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(super) enum NotSent {
     Closed,
     /// The deadline passed first.
     TimedOut,
+    /// The caller's token was cancelled first.
+    Cancelled,
     /// The guest does not read, and too much waits to be sent already.
     Overflow,
 }
@@ -68,10 +71,16 @@ impl Outgoing {
     }
 
     /// Sends a frame once there is room for it.
-    pub(super) fn send(&self, frame: &[u8], deadline: Option<Instant>) -> Result<(), NotSent> {
+    pub(super) fn send(
+        &self,
+        frame: &[u8],
+        deadline: Option<Instant>,
+        cancel: Option<&CancelToken>,
+    ) -> Result<(), NotSent> {
+        let late = || if is_cancelled(cancel) { NotSent::Cancelled } else { NotSent::TimedOut };
         let mut queue = self.queue();
         while !queue.closed && queue.bytes.len() > Self::ROOM {
-            queue = wait_on(&self.room, queue, deadline).ok_or(NotSent::TimedOut)?;
+            queue = wait_on(&self.room, queue, deadline, cancel).ok_or_else(late)?;
         }
         self.push(&mut queue, frame)
     }

@@ -64,8 +64,10 @@ impl Session {
                 other.into_error(&format!("run {command}"), command.timeout.unwrap_or_default())
             }
         };
-        let channel = Arc::new(self.connection.open(&request, start).map_err(error)?);
+        let mut channel = self.open(&request, start).map_err(error)?;
         let pid = channel.wait_started(start).map_err(error)?;
+        channel.outlive_token();
+        let channel = Arc::new(channel);
         let output =
             |stream| Mutex::new(Some(ProcessOutput { channel: Arc::clone(&channel), stream }));
         let stdin = ProcessStdin::new(Arc::clone(&channel));
@@ -214,6 +216,32 @@ impl ProcessStdin {
     }
 }
 
+impl ProcessStdin {
+    /// As [`write`](Write::write), and waits at most so long; `None` where the command has taken
+    /// nothing by then.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Write::write).
+    pub fn write_within(&self, bytes: &[u8], timeout: Duration) -> io::Result<Option<usize>> {
+        if bytes.is_empty() {
+            return Ok(Some(0));
+        }
+        within(self.channel.write(bytes, deadline(timeout)))
+    }
+}
+
+impl ProcessOutput {
+    /// As [`read`](Read::read), and waits at most so long; `None` where nothing has come by then.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Read::read).
+    pub fn read_within(&self, buffer: &mut [u8], timeout: Duration) -> io::Result<Option<usize>> {
+        within(self.channel.read(self.stream, buffer, deadline(timeout)))
+    }
+}
+
 impl Write for ProcessStdin {
     /// Waits until the command has read enough of what was written before.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -253,12 +281,22 @@ fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
+fn within(done: Result<usize, Interrupted>) -> io::Result<Option<usize>> {
+    match done {
+        Ok(count) => Ok(Some(count)),
+        Err(Interrupted::TimedOut) => Ok(None),
+        Err(interrupted) => Err(io_error(interrupted)),
+    }
+}
+
 fn io_error(interrupted: Interrupted) -> io::Error {
     match interrupted {
         Interrupted::Ended(Outcome::Lost(ending)) => {
             io::Error::new(io::ErrorKind::ConnectionAborted, SessionError::from(ending))
         }
         Interrupted::Ended(_) => io::ErrorKind::BrokenPipe.into(),
-        Interrupted::TimedOut | Interrupted::TooMany => io::ErrorKind::TimedOut.into(),
+        Interrupted::TimedOut | Interrupted::Cancelled | Interrupted::TooMany => {
+            io::ErrorKind::TimedOut.into()
+        }
     }
 }

@@ -70,7 +70,6 @@ impl Session {
         };
         let request = command.request()?;
         let channel = self
-            .connection
             .open(&request, capture.deadline)
             .map_err(|interrupted| capture.error(interrupted))?;
         let channel = Arc::new(channel);
@@ -80,7 +79,9 @@ impl Session {
         let ended = capture.follow(&channel);
         if matches!(
             ended,
-            Err(SessionError::CommandTimeout { .. } | SessionError::OutputTooLarge { .. })
+            Err(SessionError::CommandTimeout { .. }
+                | SessionError::OutputTooLarge { .. }
+                | SessionError::Cancelled)
         ) {
             kill(&channel);
         }
@@ -143,7 +144,8 @@ impl Capture<'_> {
                 state.outcome.clone().map(Event::Ended)
             });
             match event {
-                None | Some(Event::Late) => return Err(self.error(Interrupted::TimedOut)),
+                None => return Err(self.error(channel.late())),
+                Some(Event::Late) => return Err(self.error(Interrupted::TimedOut)),
                 Some(Event::Room(count)) => {
                     let (part, rest) = input.split_at(count);
                     self.tell(channel, &Request::Data(part.to_vec()))?;

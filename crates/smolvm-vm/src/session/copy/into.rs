@@ -39,7 +39,7 @@ impl Session {
         let request = format!("take a copy of {} as {target}", host.display());
         let explain = |interrupted: Interrupted| interrupted.into_error(&request, STALL);
         let opener = Request::Put(target.bytes());
-        let channel = self.connection.open(&opener, deadline(STALL)).map_err(explain)?;
+        let channel = self.open(&opener, deadline(STALL)).map_err(explain)?;
         source::send(host, &metadata, &channel).map_err(|stopped| match stopped {
             Stopped::Host(error) => error,
             Stopped::Guest(interrupted) => explain(interrupted),
@@ -47,7 +47,7 @@ impl Session {
         match channel.wait_outcome(deadline(STALL)) {
             Some(Outcome::Done) => Ok(()),
             Some(outcome) => Err(explain(Interrupted::Ended(outcome))),
-            None => Err(explain(Interrupted::TimedOut)),
+            None => Err(explain(channel.late())),
         }
     }
 
@@ -71,7 +71,7 @@ impl Session {
         let explain = |interrupted: Interrupted| interrupted.into_error(&request, STALL);
         // Only a directory can be read under such a path. It is not read beyond its first entry.
         let inside = Request::Get([path.bytes(), b"/.".to_vec()].concat());
-        let channel = self.connection.open(&inside, deadline(STALL)).map_err(explain)?;
+        let channel = self.open(&inside, deadline(STALL)).map_err(explain)?;
         match channel.next_item(deadline(STALL)).map_err(explain)? {
             Some(Item::Entry(entry, _)) => Ok(entry.kind == EntryKind::Directory),
             Some(Item::Data(_)) => Ok(false),

@@ -55,7 +55,7 @@ impl Session {
         let explain = |interrupted: Interrupted| interrupted.into_error(&request, STALL);
         let mut destination = Destination::open(guest, host, limits)?;
         let opener = Request::Get(source.bytes());
-        let channel = self.connection.open(&opener, deadline(STALL)).map_err(explain)?;
+        let channel = self.open(&opener, deadline(STALL)).map_err(explain)?;
         while let Some(item) = channel.next_item(deadline(STALL)).map_err(explain)? {
             match item {
                 Item::Entry(entry, _) => destination.entry(entry)?,
@@ -64,7 +64,7 @@ impl Session {
         }
         // What could not be read may be a part of it: the rest is kept.
         let outcome = channel.wait_outcome(Some(Instant::now()));
-        match outcome.ok_or(Interrupted::TimedOut).map_err(explain)? {
+        match outcome.ok_or_else(|| channel.late()).map_err(explain)? {
             Outcome::Done => destination.finish(),
             failed @ Outcome::Failed(_) => {
                 destination.finish()?;
