@@ -245,6 +245,24 @@ impl VmConfig {
             self.initrd = image.initrd_path.map(BootFile::at);
             self.boot_args = self.boot_args.or(image.boot_args);
         }
+        self.check_values()?;
+        Ok(self)
+    }
+
+    /// Whether a machine can be made of it, as far as that shows without making one: the values
+    /// are in their ranges, and the files are there.
+    ///
+    /// # Errors
+    /// [`VmError::Value`], [`VmError::NotAFile`], or [`VmError::Io`] for a file that is not there.
+    pub fn check(&self) -> Result<(), VmError> {
+        self.check_values()?;
+        [Some(&self.kernel), Some(&self.rootfs), self.initrd.as_ref()]
+            .into_iter()
+            .flatten()
+            .try_for_each(BootFile::check)
+    }
+
+    fn check_values(&self) -> Result<(), VmError> {
         let range = |what, value: u64, from: u64, to: u64| {
             if (from..=to).contains(&value) {
                 return Ok(());
@@ -274,7 +292,7 @@ impl VmConfig {
             let wanted = "one line without control characters".to_owned();
             return Err(VmError::Value { what: "boot_args", value: arguments.clone(), wanted });
         }
-        Ok(self)
+        Ok(())
     }
 }
 
@@ -298,6 +316,16 @@ impl BootFile {
         let kept = file.try_clone().map_err(|error| VmError::io(&self.path, "keep", error))?;
         self.file = Some(Arc::new(kept));
         Ok(())
+    }
+
+    /// Whether there is a regular file.
+    fn check(&self) -> Result<(), VmError> {
+        let metadata =
+            self.path.metadata().map_err(|error| VmError::io(&self.path, "look at", error))?;
+        if metadata.is_file() {
+            return Ok(());
+        }
+        Err(VmError::NotAFile { path: self.path.clone() })
     }
 
     /// The file, opened for reading where it is not yet.

@@ -1,0 +1,23 @@
+"""Paths as people give them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from pydantic import BeforeValidator
+
+StrPath: TypeAlias = str | os.PathLike[str]
+"""A path: text, a ``pathlib.Path``, or anything else with ``__fspath__``."""
+
+
+def _absolute(value: object) -> object:
+    # What is no path is left to pydantic, which says so.
+    if isinstance(value, str | os.PathLike):
+        return Path(os.path.abspath(os.fsdecode(value)))
+    return value
+
+
+AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
+"""A field that holds an absolute path, and takes every kind of path."""

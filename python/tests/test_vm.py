@@ -1,0 +1,373 @@
+"""Virtual machines that really boot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_fork import ended_well, forked
+
+from smolvm import VM, ImageManager, ImageSource, LocalImage, SmolVM, VMConfig, VMState
+from smolvm.exceptions import (
+    ImageError,
+    NetworkError,
+    OperationTimeoutError,
+    SmolVMError,
+    ValidationError,
+    VMAlreadyExistsError,
+    VMNotFoundError,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def image(images: Path, tmp_path_factory: pytest.TempPathFactory) -> LocalImage:
+    """A real image in a cache: its initrd and boot arguments come with its kernel's path."""
+    directory = images / "debian-tiny"
+    source = ImageSource(
+        name="tiny",
+        kernel_url=f"file://{directory}/vmlinuz",
+        initrd_url=f"file://{directory}/initrd.img",
+        rootfs_url=f"file://{directory}/rootfs.ext4",
+    )
+    cache = tmp_path_factory.mktemp("cache")
+    return ImageManager(cache, {"tiny": source}).ensure_image("tiny")
+
+
+@pytest.fixture(scope="module")
+def vm(image: LocalImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
+    """One that runs, for tests that leave it as it is."""
+    # The home of a test is not that of a module.
+    home, before = tmp_path_factory.mktemp("home"), os.environ["HOME"]
+    os.environ["HOME"] = str(home)
+    vm = VM(kernel_path=image.kernel_path, rootfs_path=image.rootfs_path, vm_id="shared")
+    os.environ["HOME"] = before
+    with vm:
+        yield vm
+
+
+def machine(image: LocalImage, **fields: object) -> SmolVM:
+    fields = {"kernel_path": image.kernel_path, "rootfs_path": image.rootfs_path, **fields}
+    return SmolVM(VMConfig.model_validate(fields))
+
+
+def test_a_machine_from_its_making_to_its_end(image: LocalImage, home: Path) -> None:
+    with machine(image, vm_id="life", network="none", env={"FROM": "config"}) as vm:
+        assert vm.vm_id == "life"
+        assert vm.status is VMState.CREATED
+        assert repr(vm) == "<SmolVM 'life' created>"
+        with pytest.raises(SmolVMError, match="not running"):
+            vm.run("true")
+        vm.start()
+        vm.start()
+        assert vm.status is VMState.RUNNING
+        assert vm.run("echo $FROM").stdout == "config\n"
+        with pytest.raises(NetworkError):
+            vm.get_ip()
+        info = vm.info
+        assert (info.vm_id, info.status) == ("life", VMState.RUNNING)
+        assert info.kernel_path == image.kernel_path
+        assert info.directory == home / ".smolvm/vms/life"
+        assert info.pid is not None
+        assert hash(info) == hash(vm.info)
+        with pytest.raises(VMAlreadyExistsError):
+            machine(image, vm_id="life")
+
+        vm.run("echo kept > /kept")
+        vm.stop()
+        vm.stop()
+        assert vm.status is VMState.STOPPED
+        with pytest.raises(SmolVMError, match="not running"):
+            vm.run("true")
+        vm.start()
+        assert vm.run("cat /kept").stdout == "kept\n"
+    assert vm.status is VMState.STOPPED
+    assert not info.directory.exists()
+    with pytest.raises(VMNotFoundError):
+        SmolVM.from_id("life")
+
+
+def test_a_vm_has_started_when_its_block_begins_and_is_gone_after_it(image: LocalImage) -> None:
+    with pytest.raises(LookupError, match="the block"):
+        with VM(kernel_path=image.kernel_path, rootfs_path=str(image.rootfs_path)) as vm:
+            assert vm.status is VMState.RUNNING
+            directory = vm.info.directory
+            raise LookupError("the block")
+    assert not directory.exists()
+
+
+def test_results_are_as_subprocess_has_them(vm: VM) -> None:
+    """Behaviour 47."""
+    result = vm.run("printf out; printf err >&2; exit 3")
+    assert (result.exit_code, result.ok) == (3, False)
+    assert (result.stdout, result.stderr) == ("out", "err")
+    assert result.duration > 0
+    assert vm.run(["echo", "a  b", "$HOME"]).stdout == "a  b $HOME\n"
+    assert vm.run("kill -TERM $$").exit_code == -signal.SIGTERM
+    raw = vm.run([b"printf", rb"\377\000"])
+    assert (raw.stdout_bytes, raw.stdout) == (b"\xff\x00", "\ufffd\x00")
+    assert vm.run("cat", stdin="text ü").stdout == "text ü"
+    assert vm.run("wc -c", stdin=b"\0" * 100_000).stdout.strip() == "100000"
+    assert vm.run("echo $A $PWD", env={"A": "1"}, cwd=Path("/tmp")).stdout == "1 /tmp\n"
+    assert vm.run("id -u", user="65534").stdout == "65534\n"
+
+
+def test_what_cannot_be_run_is_told(vm: VM) -> None:
+    with pytest.raises(SmolVMError, match="no such program"):
+        vm.run(["no-such-program"])
+    with pytest.raises(ValidationError):
+        vm.run([])
+    with pytest.raises(ValidationError):
+        vm.run("echo \0")
+    with pytest.raises(ValidationError):
+        vm.run("true", timeout=-1.0)
+    with pytest.raises(SmolVMError, match="more than 100 bytes"):
+        vm.run("yes", max_output=100)
+    with pytest.raises(TypeError):
+        vm.run(b"echo")  # type: ignore[arg-type] # pyright: ignore
+
+
+def test_a_time_out_kills_the_group_and_keeps_what_was_written(vm: VM) -> None:
+    with pytest.raises(OperationTimeoutError) as caught:
+        vm.run("echo begun; sleep 987 & sleep 987", timeout=1.0)
+    assert caught.value.details["stdout"] == "begun\n"
+    assert caught.value.details["timeout"] == 1.0
+    assert "sleep 987" not in vm.run("ps w | grep -v grep").stdout
+
+
+def test_streams_come_as_they_are_written(vm: VM) -> None:
+    command = "while read line; do echo got $line; done; echo end >&2; exit 5"
+    with vm.popen(command, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        for word in (b"one\n", b"two\n"):
+            process.stdin.write(word)
+            process.stdin.flush()
+            assert process.stdout.readline() == b"got " + word
+        assert process.poll() is None
+        assert "running" in repr(process)
+        process.stdin.close()
+        assert process.wait(30) == 5
+        assert process.stdout.read() == b""
+        assert process.stderr.read() == b"end\n"
+    assert process.returncode == 5
+
+
+def test_a_process_that_is_left_is_killed(vm: VM) -> None:
+    with vm.popen(["sleep", "986"]) as process:
+        with pytest.raises(OperationTimeoutError):
+            process.wait(0.1)
+    assert process.returncode == -signal.SIGKILL
+    with vm.popen(["sleep", "986"]) as process:
+        process.terminate()
+        assert process.wait(30) == -signal.SIGTERM
+
+
+def test_a_lot_of_output_comes_whole_while_it_is_read(vm: VM) -> None:
+    with vm.popen("dd if=/dev/zero bs=1048576 count=16 2>/dev/null") as process:
+        assert sum(len(part) for part in iter(lambda: process.stdout.read(65536), b"")) == 16 << 20
+
+
+def test_files_are_copied_both_ways(vm: VM, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "sub/file").write_bytes(b"\0content")
+    vm.copy_to(tree, "/root/tree")
+    assert vm.run("cat /root/tree/sub/file").stdout_bytes == b"\0content"
+    vm.copy_from("/root/tree", str(tmp_path / "back"))
+    assert (tmp_path / "back/sub/file").read_bytes() == b"\0content"
+    with pytest.raises(SmolVMError, match="nothing-there"):
+        vm.copy_from("/nothing-there", tmp_path / "x")
+
+
+def test_a_port_leads_into_the_guest(vm: VM) -> None:
+    vm.run("mkdir -p /www && echo served > /www/index.html && httpd -p 8080 -h /www")
+    port = vm.forward(8080)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/index.html", timeout=30) as answer:
+        assert answer.read() == b"served\n"
+
+
+def test_fifty_commands_at_once(vm: VM) -> None:
+    """Behaviour 47."""
+    results: list[str] = []
+    threads = [
+        threading.Thread(target=lambda n=n: results.append(vm.run(f"echo {n}").stdout))
+        for n in range(50)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(int, results)) == list(range(50))
+
+
+def test_waiting_for_its_init_and_its_console(vm: VM) -> None:
+    vm.wait_ready(timeout=60)
+    assert "Linux version" in vm.console_log()
+
+
+OTHER = """
+import sys
+from smolvm import SmolVM
+from smolvm.exceptions import SmolVMError
+vm = SmolVM.from_id(sys.argv[1])
+print(vm.run("echo from another process").stdout, end="")
+try:
+    vm.stop()
+    vm.start()
+except SmolVMError as error:
+    print(error)
+"""
+
+
+def test_another_process_finds_it_by_its_id(image: LocalImage) -> None:
+    with machine(image, vm_id="found", network="none") as vm:
+        vm.start()
+        command = [sys.executable, "-c", OTHER, "found"]
+        other = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert other.stdout.startswith("from another process\n")
+        assert "belongs to another program" in other.stdout
+
+
+def test_a_forked_child_uses_the_machine_and_does_not_end_it(image: LocalImage) -> None:
+    with machine(image, network="none") as vm:
+        vm.start()
+        process = vm.popen(["sleep", "100"])
+
+        def child() -> None:
+            with vm:
+                assert vm.run("echo child").stdout == "child\n"
+                with pytest.raises(SmolVMError, match="belongs to the process"):
+                    process.poll()
+
+        assert ended_well(forked(child))
+        assert vm.run("echo parent").stdout == "parent\n"
+
+
+OWNER = """
+import os, signal, sys
+from smolvm import VM
+vm = VM(kernel_path=sys.argv[1], rootfs_path=sys.argv[2], network="none").__enter__()
+child = os.fork()
+if child == 0:
+    signal.pause()
+print(vm.info.directory, vm.info.pid, child, flush=True)
+signal.pause()
+"""
+
+
+def test_a_machine_ends_with_its_owner_and_not_with_the_owners_children(image: LocalImage) -> None:
+    """Behaviour 48."""
+    command = [sys.executable, "-c", OWNER, str(image.kernel_path), str(image.rootfs_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        directory, vmm, child = owner.stdout.readline().split()
+        try:
+            owner.kill()
+            deadline = time.monotonic() + 30
+            while Path(directory).exists() or Path(f"/proc/{vmm}").exists():
+                assert time.monotonic() < deadline, "it still runs"
+                time.sleep(0.05)
+            os.kill(int(child), 0)
+        finally:
+            os.kill(int(child), signal.SIGKILL)
+
+
+INTERRUPTED = """
+import sys
+from smolvm import VM
+with VM(kernel_path=sys.argv[1], rootfs_path=sys.argv[2], network="none") as vm:
+    what = sys.argv[3]
+    print("begins", flush=True)
+    try:
+        if what == "run":
+            vm.run("sleep 985", timeout=None)
+        elif what == "read":
+            vm.popen("sleep 985").stdout.read()
+        else:
+            vm.copy_from("/dev/zero" if what == "endless" else "/proc/kmsg", "/dev/null")
+    except KeyboardInterrupt:
+        print("interrupted", vm.run("ps w | grep -c '[s]leep 985'").stdout.strip(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("what", ["run", "read"])
+def test_ctrl_c_ends_a_call_and_the_command_with_it(image: LocalImage, what: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(image.kernel_path), str(image.rootfs_path)]
+    with subprocess.Popen([*command, what], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted 0\n"
+        assert process.wait(60) == 0
+
+
+BOOT = """
+import sys
+from smolvm import VM
+try:
+    print("begins", flush=True)
+    with VM(kernel_path=sys.argv[1], rootfs_path=sys.argv[2], network="none", vm_id="booting"):
+        print("booted", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_ends_a_boot_and_leaves_nothing(image: LocalImage, home: Path) -> None:
+    command = [sys.executable, "-c", BOOT, str(image.kernel_path), str(image.rootfs_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        console = home / ".smolvm/vms/booting/console.log"
+        deadline = time.monotonic() + 60
+        while not (console.exists() and console.stat().st_size):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+    assert not console.parent.exists()
+
+
+def test_what_is_no_kernel_is_told(image: LocalImage, tmp_path: Path) -> None:
+    """Behaviour 29."""
+    page = tmp_path / "page"
+    page.write_text("<!DOCTYPE html><html></html>")
+    with pytest.raises(ImageError, match="HTML"):
+        machine(image, kernel_path=page)
+
+
+def test_a_guest_that_does_not_boot_in_time_is_told_with_its_console(image: LocalImage) -> None:
+    """Behaviour 46."""
+    with machine(image, network="none") as vm:
+        with pytest.raises(OperationTimeoutError) as caught:
+            vm.start(boot_timeout=0.2)
+        assert "console" in caught.value.details
+        assert vm.status is VMState.STOPPED
+
+
+def test_a_shared_disk_keeps_what_is_written(image: LocalImage, tmp_path: Path) -> None:
+    rootfs = tmp_path / "rootfs.ext4"
+    rootfs.write_bytes(image.rootfs_path.read_bytes())
+    for _ in range(2):
+        with machine(image, rootfs_path=rootfs, disk_mode="shared", network="none") as vm:
+            vm.start()
+            count = vm.run("echo x >> /count; sync; wc -l < /count").stdout
+    assert count.strip() == "2"
+
+
+def test_the_image_is_not_written_to(image: LocalImage, images: Path) -> None:
+    """Behaviour 44."""
+    original = images / "debian-tiny/rootfs.ext4"
+    assert image.rootfs_path.read_bytes() == original.read_bytes()
+
+
