@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, cast
 
 from pydantic import BeforeValidator
 
@@ -14,8 +14,10 @@ StrPath: TypeAlias = str | os.PathLike[str]
 
 def _absolute(value: object) -> object:
     # What is no path is left to pydantic, which says so.
-    if isinstance(value, str | os.PathLike):
-        return Path(os.path.abspath(os.fsdecode(value)))
+    if isinstance(value, str):
+        return Path(value).absolute()
+    if isinstance(value, os.PathLike):
+        return Path(os.fsdecode(cast("os.PathLike[str]", value))).absolute()
     return value
 
 

@@ -89,14 +89,15 @@ def test_progress_is_told_on_the_calling_thread_up_to_the_end(
     server: Server, tmp_path: Path
 ) -> None:
     manager = ImageManager(tmp_path / "cache", serve(server))
+    told: dict[str, list[tuple[int, int | None]]] = {}
+    threads: set[int] = set()
+
+    def on_progress(label: str, done: int, total: int | None) -> None:
+        told.setdefault(label, []).append((done, total))
+        threads.add(threading.get_ident())
+
     for _ in range(2):
-        told: dict[str, list[tuple[int, int | None]]] = {}
-        threads = set()
-
-        def on_progress(label: str, done: int, total: int | None) -> None:
-            told.setdefault(label, []).append((done, total))
-            threads.add(threading.get_ident())
-
+        told.clear()
         manager.ensure_image("x", on_progress=on_progress)
         assert threads == {threading.get_ident()}
         assert set(told) == {"kernel", "rootfs"}
@@ -218,7 +219,7 @@ def test_errors_can_be_pickled() -> None:
 
 def test_a_key_that_is_not_the_name_is_refused(server: Server) -> None:
     registry = {"other": serve(server)["x"]}
-    with pytest.raises(ValidationError, match="'?other'?"):
+    with pytest.raises(ValidationError, match="other"):
         ImageManager(registry=registry)
 
 

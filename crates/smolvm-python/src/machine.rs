@@ -1,14 +1,15 @@
 //! A virtual machine.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::mem;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use smolvm::{CancelToken, Command, CommandResult, Forward, SmolVm, VmError, VmInfo, Vms};
 
 use crate::call::{self, Cancel};
@@ -23,10 +24,10 @@ use crate::seconds::seconds;
 pub(crate) enum CommandLine {
     /// A line for the guest's shell.
     #[pyo3(transparent)]
-    Shell(Vec<u8>),
+    Shell(PyBackedBytes),
     /// A program and its arguments.
     #[pyo3(transparent)]
-    Arguments(Vec<Vec<u8>>),
+    Arguments(Vec<PyBackedBytes>),
 }
 
 /// The fields of a `CommandResult` of the package.
@@ -64,6 +65,8 @@ pub(crate) struct InfoFields {
 #[pyclass(frozen, module = "smolvm._smolvm")]
 pub(crate) struct Machine {
     id: String,
+    /// That made this object.
+    process: u32,
     directory: PathBuf,
     /// Never locked while Python runs, so it is free in a forked child.
     vm: Mutex<Here<Arc<SmolVm>>>,
@@ -107,7 +110,7 @@ impl Machine {
     /// Whether this is the process that made this object, and not a child that it forked.
     #[getter]
     fn is_here(&self) -> bool {
-        self.current().is_here()
+        self.process == std::process::id()
     }
 
     #[pyo3(signature = (boot_timeout, cancel=None))]
@@ -170,13 +173,13 @@ impl Machine {
         env: Option<BTreeMap<String, String>>,
         cwd: Option<PathBuf>,
         user: Option<String>,
-        stdin: Option<Vec<u8>>,
+        stdin: Option<PyBackedBytes>,
         max_output: u64,
         cancel: Option<&Cancel>,
     ) -> PyResult<ResultFields> {
         let mut command = build(py, command, timeout, env, cwd, user)?.max_output(max_output);
         if let Some(bytes) = stdin {
-            command = command.stdin(bytes);
+            command = command.stdin(bytes.as_ref());
         }
         let run = self.call(py, cancel, move |vm, cancel| vm.cancelled_by(cancel).run(command))?;
         Ok(ResultFields::from(run))
@@ -192,13 +195,13 @@ impl Machine {
         env: Option<BTreeMap<String, String>>,
         cwd: Option<PathBuf>,
         user: Option<String>,
-        stdin: Option<Vec<u8>>,
+        stdin: Option<PyBackedBytes>,
         piped: bool,
         cancel: Option<&Cancel>,
     ) -> PyResult<Process> {
         let mut command = build(py, command, timeout, env, cwd, user)?;
         if let Some(bytes) = stdin {
-            command = command.stdin(bytes);
+            command = command.stdin(bytes.as_ref());
         } else if piped {
             command = command.stdin_piped();
         }
@@ -245,6 +248,7 @@ impl Machine {
     fn of(vm: SmolVm) -> Self {
         Self {
             id: vm.id().to_owned(),
+            process: std::process::id(),
             directory: vm.directory().to_owned(),
             vm: Mutex::new(Here::new(Arc::new(vm))),
             forwards: Mutex::new(Here::new(Vec::new())),
@@ -313,9 +317,10 @@ fn build(
     user: Option<String>,
 ) -> PyResult<Command> {
     let mut command = match command {
-        CommandLine::Shell(line) => Command::shell(OsString::from_vec(line)),
+        CommandLine::Shell(line) => Command::shell(OsStr::from_bytes(&line)),
         CommandLine::Arguments(arguments) => {
-            let arguments: Vec<_> = arguments.into_iter().map(OsString::from_vec).collect();
+            let arguments: Vec<_> =
+                arguments.iter().map(|bytes| OsStr::from_bytes(bytes)).collect();
             Command::from(arguments)
         }
     };
