@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,11 +44,16 @@ def image(images: Path, tmp_path_factory: pytest.TempPathFactory) -> LocalImage:
 
 
 @pytest.fixture(scope="module")
-def vm(image: LocalImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VM]:
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of the machine that several tests use; each test has its own."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def vm(image: LocalImage, shared_home: Path) -> Iterator[VM]:
     """One that runs, for tests that leave it as it is."""
-    # The home of a test is not that of a module.
-    home, before = tmp_path_factory.mktemp("home"), os.environ["HOME"]
-    os.environ["HOME"] = str(home)
+    before = os.environ["HOME"]
+    os.environ["HOME"] = str(shared_home)
     vm = VM(kernel_path=image.kernel_path, rootfs_path=image.rootfs_path, vm_id="shared")
     os.environ["HOME"] = before
     with vm:
@@ -86,11 +91,15 @@ def test_a_machine_from_its_making_to_its_end(image: LocalImage, home: Path) -> 
         assert hash(info) == hash(vm.info)
         with pytest.raises(VMAlreadyExistsError):
             machine(image, vm_id="life")
+        again = SmolVM.from_id("life")
+        assert again.run("echo $FROM again").stdout == " again\n"
 
         vm.run("echo kept > /kept")
         vm.stop()
         vm.stop()
         assert state(vm) is VMState.STOPPED
+        with pytest.raises(SmolVMError, match="belongs to another program"):
+            again.start()
         with pytest.raises(SmolVMError, match="not running"):
             vm.run("true")
         vm.start()
@@ -224,39 +233,41 @@ def test_waiting_for_its_init_and_its_console(vm: VM) -> None:
 OTHER = """
 import sys
 from smolvm import SmolVM
-from smolvm.exceptions import SmolVMError
-vm = SmolVM.from_id(sys.argv[1])
-print(vm.run("echo from another process").stdout, end="")
+from smolvm.exceptions import VMNotFoundError
+vm = SmolVM.from_id("shared")
+print(vm, vm.run("echo from another process").stdout, end="")
 try:
-    vm.stop()
-    vm.start()
-except SmolVMError as error:
-    print(error)
+    SmolVM.from_id("none")
+except VMNotFoundError as error:
+    print(error.details)
 """
 
 
-def test_another_process_finds_it_by_its_id(image: LocalImage) -> None:
-    with machine(image, vm_id="found", network="none") as vm:
-        vm.start()
-        command = [sys.executable, "-c", OTHER, "found"]
-        other = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert other.stdout.startswith("from another process\n")
-        assert "belongs to another program" in other.stdout
+def test_another_process_finds_it_by_its_id(vm: VM, shared_home: Path) -> None:
+    other = subprocess.run(
+        [sys.executable, "-c", OTHER],
+        env={**os.environ, "HOME": str(shared_home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert other.stdout == ("<SmolVM 'shared' running> from another process\n{'vm_id': 'none'}\n")
+    assert vm.status is VMState.RUNNING
 
 
-def test_a_forked_child_uses_the_machine_and_does_not_end_it(image: LocalImage) -> None:
-    with machine(image, network="none") as vm:
-        vm.start()
-        process = vm.popen(["sleep", "100"])
+def test_a_forked_child_uses_the_machine_and_does_not_end_it(vm: VM) -> None:
+    process = vm.popen(["sleep", "984"])
 
-        def child() -> None:
-            with vm:
-                assert vm.run("echo child").stdout == "child\n"
-                with pytest.raises(SmolVMError, match="belongs to the process"):
-                    process.poll()
+    def child() -> None:
+        with vm:
+            assert vm.run("echo child").stdout == "child\n"
+            with pytest.raises(SmolVMError, match="belongs to the process"):
+                process.poll()
 
-        assert ended_well(forked(child))
-        assert vm.run("echo parent").stdout == "parent\n"
+    assert ended_well(forked(child))
+    assert vm.run("echo parent").stdout == "parent\n"
+    assert process.poll() is None
+    process.kill()
 
 
 OWNER = """
@@ -279,41 +290,53 @@ def test_a_machine_ends_with_its_owner_and_not_with_the_owners_children(image: L
         directory, vmm, child = owner.stdout.readline().split()
         try:
             owner.kill()
-            deadline = time.monotonic() + 30
-            while Path(directory).exists() or Path(f"/proc/{vmm}").exists():
-                assert time.monotonic() < deadline, "it still runs"
-                time.sleep(0.05)
+            wait_for(lambda: not (Path(directory).exists() or Path(f"/proc/{vmm}").exists()))
             os.kill(int(child), 0)
         finally:
             os.kill(int(child), signal.SIGKILL)
 
 
 INTERRUPTED = """
-import sys
-from smolvm import VM
-with VM(kernel_path=sys.argv[1], rootfs_path=sys.argv[2], network="none") as vm:
+from smolvm import SmolVM
+
+vm = SmolVM.from_id("shared")
+
+def attempt(call):
     print("begins", flush=True)
     try:
-        if sys.argv[3] == "run":
-            vm.run("sleep 985", timeout=None)
-        else:
-            vm.popen("sleep 985").stdout.read()
+        call()
     except KeyboardInterrupt:
-        pass
-    print("interrupted", vm.run("ps w | grep -c '[s]leep 985'").stdout.strip(), flush=True)
+        print("interrupted", flush=True)
+
+attempt(lambda: vm.run("sleep 985", timeout=None))
+attempt(lambda: vm.popen("sleep 985").stdout.read())
+attempt(lambda: vm.popen("sleep 985").wait())
+print(vm.run("ps w | grep -c '[s]leep 985'").stdout, end="", flush=True)
 """
 
 
-@pytest.mark.parametrize("what", ["run", "read"])
-def test_ctrl_c_ends_a_call_and_the_command_with_it(image: LocalImage, what: str) -> None:
-    command = [sys.executable, "-c", INTERRUPTED, str(image.kernel_path), str(image.rootfs_path)]
-    with subprocess.Popen([*command, what], stdout=subprocess.PIPE, text=True) as process:
+def test_ctrl_c_ends_a_call_and_the_command_with_it(vm: VM, shared_home: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        env={**os.environ, "HOME": str(shared_home)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "begins\n"
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted 0\n"
-        assert process.wait(60) == 0
+        for _ in range(3):
+            assert process.stdout.readline() == "begins\n"
+            wait_for(lambda: "sleep 985" in vm.run("ps w | grep '[s]leep'").stdout)
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "interrupted\n"
+            wait_for(lambda: "sleep 985" not in vm.run("ps w | grep '[s]leep'").stdout)
+        assert process.stdout.readline() == "0\n"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
 
 
 BOOT = """
@@ -334,10 +357,7 @@ def test_ctrl_c_ends_a_boot_and_leaves_nothing(image: LocalImage, home: Path) ->
         assert process.stdout is not None
         assert process.stdout.readline() == "begins\n"
         console = home / ".smolvm/vms/booting/console.log"
-        deadline = time.monotonic() + 60
-        while not (console.exists() and console.stat().st_size):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(lambda: console.exists() and console.stat().st_size > 0)
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n"
     assert not console.parent.exists()

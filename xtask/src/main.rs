@@ -9,6 +9,7 @@ mod boot;
 mod command;
 mod images;
 mod paths;
+mod python;
 mod quickstart;
 mod serve;
 mod setup;

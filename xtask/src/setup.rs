@@ -118,7 +118,7 @@ const NEEDS: &[Need] = &[
 const VENV: Need = Need {
     program: "python3",
     package: "python3-venv",
-    purpose: "installs cargo tools",
+    purpose: "installs cargo tools and the Python package",
     scope: Scope::Tests,
 };
 
@@ -133,14 +133,14 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
         check_toolchain()?;
     }
     let tools = if scope == Scope::Tests { tools::missing() } else { Vec::new() };
-    let mut missing = missing(scope, !tools.is_empty());
+    let mut missing = missing(scope);
     if missing.is_empty() && tools.is_empty() {
         term::note("everything is installed");
         return Ok(());
     }
     for _ in 0..ROUNDS {
         install_packages(&missing)?;
-        missing = self::missing(scope, !tools.is_empty());
+        missing = self::missing(scope);
         if missing.is_empty() {
             return tools::install(&tools);
         }
@@ -150,10 +150,10 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
 }
 
 /// What is needed and not there.
-fn missing(scope: Scope, with_venv: bool) -> Vec<&'static Need> {
+fn missing(scope: Scope) -> Vec<&'static Need> {
     let mut missing: Vec<_> =
         needs(scope).filter(|need| command::find(need.program).is_none()).collect();
-    if with_venv && !has_venv() {
+    if scope == Scope::Tests && !has_venv() {
         missing.push(&VENV);
     }
     missing.dedup_by_key(|need| need.package);

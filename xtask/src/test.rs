@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use crate::command::{self, command};
 use crate::images::Kind;
 use crate::setup::Scope;
-use crate::{images, paths, quickstart, setup, term};
+use crate::{images, paths, python, quickstart, setup, term};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -41,6 +41,8 @@ enum Step {
     Doctests,
     /// The documentation itself, without a warning.
     Docs,
+    /// The Python package: its wheel, its tests, its types.
+    Python,
     /// What a newcomer runs first.
     Quickstart,
 }
@@ -91,6 +93,7 @@ impl Step {
             Self::Tests => tests(),
             Self::Doctests => cargo("test --workspace --all-features --doc"),
             Self::Docs => docs(),
+            Self::Python => python::run(),
             Self::Quickstart => quickstart::run(),
         }
     }
