@@ -4,14 +4,18 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use smolvm_image::CancelToken;
 use smolvm_testkit::Numbers;
-use smolvm_vm::{SmolVm, Vm, VmError, VmState};
+use smolvm_vm::{SmolVm, Vm, VmError, VmErrorKind, VmState};
 
 use super::images::{Image, Site, TINY};
 use super::owner::{Owner, SITE_MARK};
 
 /// How many owners are killed; more by `SMOLVM_TEST_KILLS`.
 const KILLS: u64 = 12;
+
+/// Long, since nothing is shown by how long it takes.
+const BOOT: Duration = Duration::from_mins(2);
 
 /// The processes that have a path below `directory` on their command line, or the mark of its
 /// site among their variables.
@@ -173,4 +177,25 @@ fn a_guest_that_ends_by_itself_is_told_of() {
     // The session that was open may not have heard of it yet, which is another error.
     assert!(vm.run("true").is_err());
     assert_eq!(vm.info().ended.as_deref(), Some("exit 0"));
+}
+
+#[test]
+fn a_start_that_is_cancelled_leaves_the_machine_stopped_and_it_can_be_started_again() {
+    let Some(image) = Image::find(TINY) else { return };
+    let site = Site::new();
+    let vm = SmolVm::new(image.config(&site)).unwrap();
+    let cancel = CancelToken::new();
+    thread::scope(|scope| {
+        let starting = scope.spawn(|| vm.cancelled_by(&cancel).start_within(BOOT));
+        while vm.console_log().is_empty() {
+            assert!(!starting.is_finished(), "it booted without a word");
+            thread::sleep(Duration::from_millis(5));
+        }
+        cancel.cancel();
+        let error = starting.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), VmErrorKind::Cancelled, "{error}");
+    });
+    assert_eq!(vm.status(), VmState::Stopped);
+    vm.start_within(BOOT).unwrap();
+    assert!(vm.run("true").unwrap().ok());
 }

@@ -1,6 +1,7 @@
 //! Sessions with agents of the tests' own, behind real sockets: most of them hostile.
 
 mod broken_replies;
+mod cancelled;
 mod flood;
 mod guest;
 mod handshakes;
