@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from typing_extensions import Self
@@ -43,7 +43,9 @@ class ImageSource(BaseModel):
         boot_args: The kernel command line that the image asks for, besides what a VM needs.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True
+    )
 
     name: str
     kernel_url: str
@@ -83,7 +85,7 @@ class LocalImage(BaseModel):
         initrd_path: The initial RAM disk, for an image that has one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kernel_path: AbsolutePath

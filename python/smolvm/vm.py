@@ -9,10 +9,10 @@ from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from typing_extensions import Self
+from typing_extensions import Self, TypedDict, Unpack
 
 from smolvm import _smolvm
 from smolvm._paths import AbsolutePath, StrPath
@@ -49,7 +49,9 @@ class VMConfig(BaseModel):
         env: Variables in the environment of every command.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True
+    )
 
     vm_id: str | None = None
     kernel_path: AbsolutePath
@@ -135,7 +137,7 @@ class VMInfo(BaseModel):
         directory: Where its files lie.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     vm_id: str
     status: VMState
@@ -163,7 +165,7 @@ class CommandResult(BaseModel):
         duration: How long it took, in seconds.
     """
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
     )
 
@@ -408,6 +410,20 @@ class SmolVM:
         return f"<{type(self).__name__} {self.vm_id!r} {self.status}>"
 
 
+class _Fields(TypedDict, total=False):
+    """The fields of a :class:`VMConfig` that may be left out."""
+
+    vm_id: str | None
+    initrd_path: StrPath | None
+    vcpu_count: int
+    mem_size_mib: int
+    boot_args: str | None
+    backend: Backend
+    disk_mode: DiskMode
+    network: Network
+    env: Mapping[str, str]
+
+
 class VM(SmolVM):
     """A virtual machine that has started when its ``with`` block begins, and is gone after it.
 
@@ -424,7 +440,7 @@ class VM(SmolVM):
         *,
         kernel_path: StrPath,
         rootfs_path: StrPath,
-        **fields: Any,
+        **fields: Unpack[_Fields],
     ) -> None:
         config = VMConfig(kernel_path=kernel_path, rootfs_path=rootfs_path, **fields)
         super().__init__(config)

@@ -42,6 +42,7 @@ fn sleeper() -> impl Drop {
     }
     // SAFETY: the child only sleeps and ends.
     match unsafe { libc::fork() } {
+        // SAFETY: both are for children that do no more (signal-safety(7)).
         0 => unsafe {
             libc::sleep(60);
             libc::_exit(0)
