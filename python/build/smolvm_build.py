@@ -68,13 +68,14 @@ def _prepare(config_settings: Settings) -> dict[str, Any]:
     profile = settings.pop("profile", None) or os.environ.get("SMOLVM_BUILD_PROFILE") or "release"
     shutil.copy2(_command(profile), SCRIPTS / "smolvm")
     arguments = str(settings.get("build-args", ""))
-    settings["build-args"] = f"--profile {profile} --locked {arguments}".strip()
+    settings["build-args"] = f"--profile {profile} {arguments}".strip()
     return settings
 
 
 def _command(profile: str) -> str:
     """Builds the command; its path."""
-    cargo = ["cargo", "build", "--package", "smolvm-cli", "--locked", "--profile", profile]
+    # Not `--locked`: cargo drops from the lock file what a source distribution does not have.
+    cargo = ["cargo", "build", "--package", "smolvm-cli", "--profile", profile]
     cargo.append("--message-format=json-render-diagnostics")
     built = subprocess.run(cargo, check=True, stdout=subprocess.PIPE, text=True)
     for line in built.stdout.splitlines():
