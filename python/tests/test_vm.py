@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_machine_from_its_making_to_its_end(image: LocalImage, home: Path) -> 
         with pytest.raises(VMAlreadyExistsError):
             machine(image, vm_id="life")
         again = SmolVM.from_id("life")
-        assert again.run("echo $FROM again").stdout == " again\n"
+        assert again.run("echo $FROM again").stdout == "again\n"
 
         vm.run("echo kept > /kept")
         vm.stop()
@@ -308,10 +309,9 @@ def attempt(call):
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 
-attempt(lambda: vm.run("sleep 985", timeout=None))
-attempt(lambda: vm.popen("sleep 985").stdout.read())
-attempt(lambda: vm.popen("sleep 985").wait())
-print(vm.run("ps w | grep -c '[s]leep 985'").stdout, end="", flush=True)
+attempt(lambda: vm.run("sleep 981", timeout=None))
+attempt(lambda: vm.popen("sleep 982").stdout.read())
+attempt(lambda: vm.popen("sleep 983").wait())
 """
 
 
@@ -323,13 +323,24 @@ def test_ctrl_c_ends_a_call_and_the_command_with_it(vm: VM, shared_home: Path) -
         text=True,
     ) as process:
         assert process.stdout is not None
-        for _ in range(3):
-            assert process.stdout.readline() == "begins\n"
-            wait_for(lambda: "sleep 985" in vm.run("ps w | grep '[s]leep'").stdout)
-            process.send_signal(signal.SIGINT)
-            assert process.stdout.readline() == "interrupted\n"
-            wait_for(lambda: "sleep 985" not in vm.run("ps w | grep '[s]leep'").stdout)
-        assert process.stdout.readline() == "0\n"
+        try:
+            for command in ["sleep 981", "sleep 982", "sleep 983"]:
+                assert process.stdout.readline() == "begins\n"
+                wait_for(partial(runs, vm, command))
+                process.send_signal(signal.SIGINT)
+                assert process.stdout.readline() == "interrupted\n"
+                wait_for(partial(ended, vm, command))
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def runs(vm: VM, command: str) -> bool:
+    return command in vm.run("ps w | grep '[s]leep'").stdout
+
+
+def ended(vm: VM, command: str) -> bool:
+    return not runs(vm, command)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
