@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self, TypedDict, Unpack
 
 from smolvm import _smolvm
+from smolvm._arguments import (
+    MAX_OUTPUT,
+    CommandLine,
+    encoded,
+    input_bytes,
+    input_or_pipe,
+    variables,
+)
 from smolvm._paths import AbsolutePath, StrPath
 from smolvm.process import Process
 
@@ -23,9 +29,6 @@ __all__ = ["VM", "CommandResult", "SmolVM", "VMConfig", "VMInfo", "VMState"]
 Backend: TypeAlias = Literal["auto", "qemu", "firecracker"]
 DiskMode: TypeAlias = Literal["isolated", "shared"]
 Network: TypeAlias = Literal["auto", "user", "tap", "none"]
-CommandLine: TypeAlias = str | Sequence[str | bytes | os.PathLike[str]]
-
-_MAX_OUTPUT = 64 * 1024 * 1024
 
 
 class VMConfig(BaseModel):
@@ -236,9 +239,7 @@ class SmolVM:
     @property
     def info(self) -> VMInfo:
         """What is known of it."""
-        fields = self._native.info()
-        created_at = datetime.fromtimestamp(fields.pop("created_at"), timezone.utc)
-        return VMInfo(created_at=created_at, **fields)
+        return VMInfo(**self._native.info())
 
     def start(self, boot_timeout: float = 30.0) -> None:
         """Boots it; returns when it runs commands. Does nothing where it runs already.
@@ -274,7 +275,7 @@ class SmolVM:
         cwd: StrPath | None = None,
         stdin: str | bytes | None = None,
         user: str | None = None,
-        max_output: int = _MAX_OUTPUT,
+        max_output: int = MAX_OUTPUT,
     ) -> CommandResult:
         """Runs a command and returns what became of it.
 
@@ -304,7 +305,7 @@ class SmolVM:
             vm.run("cat", stdin="what cat reads", user="nobody")
         """
         native = self._native.run(
-            _encoded(command), timeout, _variables(env), cwd, user, _input(stdin), max_output
+            encoded(command), timeout, variables(env), cwd, user, input_bytes(stdin), max_output
         )
         return CommandResult(**native)
 
@@ -334,12 +335,9 @@ class SmolVM:
                 for line in process.stdout:
                     print(line)
         """
-        piped = stdin == subprocess.PIPE
-        given = stdin if isinstance(stdin, str | bytes) else None
-        if stdin is not None and given is None and not piped:
-            raise TypeError("stdin is text, bytes or subprocess.PIPE")
+        given, piped = input_or_pipe(stdin)
         native = self._native.popen(
-            _encoded(command), timeout, _variables(env), cwd, user, _input(given), piped
+            encoded(command), timeout, variables(env), cwd, user, given, piped
         )
         return Process(native)
 
@@ -453,19 +451,3 @@ class VM(SmolVM):
             self.delete()
             raise
         return self
-
-
-def _encoded(command: CommandLine) -> bytes | list[bytes]:
-    if isinstance(command, str):
-        return os.fsencode(command)
-    if isinstance(command, bytes):
-        raise TypeError("a command is a text or a list")
-    return [os.fsencode(argument) for argument in command]
-
-
-def _variables(env: Mapping[str, str] | None) -> dict[str, str] | None:
-    return None if env is None else dict(env)
-
-
-def _input(stdin: str | bytes | None) -> bytes | None:
-    return stdin.encode() if isinstance(stdin, str) else stdin
