@@ -144,9 +144,10 @@ class Process:
         finally:
             if self.poll() is None:
                 self.kill()
-                self.wait()
+            # Its end is told after its output, which nobody reads any more.
             self.stdout.close()
             self.stderr.close()
+            self.wait()
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"exited with {self.returncode}"

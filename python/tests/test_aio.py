@@ -206,7 +206,7 @@ def test_a_failure_in_a_group_ends_the_others(server: Server, tmp_path: Path) ->
     async def test() -> None:
         server.stall_at["/r"] = 1_000_000
         manager = ImageManager(tmp_path / "cache", serve(server))
-        with pytest.raises(BaseExceptionGroup) as caught:
+        with pytest.raises(BaseExceptionGroup) as caught:  # noqa: F821
             async with asyncio.TaskGroup() as group:
                 for _ in range(9):
                     group.create_task(manager.ensure_image("x"))

@@ -182,6 +182,9 @@ def test_a_process_that_is_left_is_killed(vm: VM) -> None:
         with pytest.raises(OperationTimeoutError):
             process.wait(0.1)
     assert process.returncode == -signal.SIGKILL
+    with vm.popen("yes") as process:
+        assert process.stdout.read(2) == b"y\n"
+    assert process.returncode == -signal.SIGKILL
     with vm.popen(["sleep", "986"]) as process:
         process.terminate()
         assert process.wait(30) == -signal.SIGTERM

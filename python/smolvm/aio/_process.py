@@ -263,15 +263,13 @@ class Process:
     def _end(self, cancel: _smolvm.Cancel) -> int | None:
         native = self._native
         native.close_stdin()
-        try:
-            code = native.wait(0.0)
-            if code is None:
-                native.send_signal(signal.SIGKILL)
-                code = native.wait(None, cancel)
-            return code
-        finally:
-            native.close_output(False)
-            native.close_output(True)
+        code = native.wait(0.0)
+        if code is None:
+            native.send_signal(signal.SIGKILL)
+        # Its end is told after its output, which nobody reads any more.
+        native.close_output(False)
+        native.close_output(True)
+        return native.wait(None, cancel) if code is None else code
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"exited with {self.returncode}"
