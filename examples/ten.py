@@ -1,6 +1,6 @@
 """Ten VMs at once from one image: each has a disk of its own, and the image stays as it is.
 
-python examples/ten.py [IMAGE]
+python examples/ten.py [IMAGE [REGISTRY]]
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 
 from smolvm import LocalImage
 from smolvm.aio import VM, ImageManager
+from smolvm.images import load_registry
 
 COUNT = 10
 
@@ -28,7 +29,8 @@ async def work(image: LocalImage, number: int) -> str:
 
 async def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "hello"
-    image = await ImageManager().ensure_image(name)
+    registry = load_registry(sys.argv[2]) if len(sys.argv) > 2 else None
+    image = await ImageManager(registry=registry).ensure_image(name)
     # Where one fails, the others are ended, too. From Python 3.11 on a TaskGroup does that.
     tasks = [asyncio.create_task(work(image, number)) for number in range(COUNT)]
     try:

@@ -3,7 +3,7 @@
 Each piece runs in one VM without a network, as a user without rights, with a time-out and a limit
 to what it may write. Whatever becomes of it, the agent gets a text that it can go on with.
 
-    python examples/untrusted.py [IMAGE]
+    python examples/untrusted.py [IMAGE [REGISTRY]]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 
 from smolvm import VM, ImageManager
 from smolvm.exceptions import OperationTimeoutError, SmolVMError
+from smolvm.images import load_registry
 
 PIECES = {
     "a sum": "echo $((6 * 7))",
@@ -35,7 +36,8 @@ def run_untrusted(vm: VM, code: str) -> str:
 
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "hello"
-    image = ImageManager().ensure_image(name)
+    registry = load_registry(sys.argv[2]) if len(sys.argv) > 2 else None
+    image = ImageManager(registry=registry).ensure_image(name)
     with VM(
         kernel_path=image.kernel_path,
         rootfs_path=image.rootfs_path,

@@ -100,7 +100,6 @@ def smolvm_vm(request: pytest.FixtureRequest, smolvm_image: ImageFunction) -> It
     given: dict[str, Any] = {
         "kernel_path": image.kernel_path,
         "rootfs_path": image.rootfs_path,
-        "initrd_path": image.initrd_path,
         **fields,
     }
     vm = VM(**given)

@@ -408,7 +408,7 @@ class SmolVM:
         return f"<{type(self).__name__} {self.vm_id!r} {self.status}>"
 
 
-class _Fields(TypedDict, total=False):
+class VMFields(TypedDict, total=False):
     """The fields of a :class:`VMConfig` that may be left out."""
 
     vm_id: str | None
@@ -438,7 +438,7 @@ class VM(SmolVM):
         *,
         kernel_path: StrPath,
         rootfs_path: StrPath,
-        **fields: Unpack[_Fields],
+        **fields: Unpack[VMFields],
     ) -> None:
         config = VMConfig(kernel_path=kernel_path, rootfs_path=rootfs_path, **fields)
         super().__init__(config)

@@ -37,6 +37,19 @@ def hello(home: Path, images: Path) -> None:
     place(images / "debian-systemd/rootfs.ext4", directory / "rootfs.ext4")
 
 
+@pytest.fixture
+def tiny(images: Path, tmp_path: Path) -> Path:
+    """A registry of an image that boots in a moment, `tiny`."""
+    directory = images / "debian-tiny"
+    registry = tmp_path / "registry.toml"
+    registry.write_text(
+        f'[images.tiny]\nkernel_url = "file://{directory}/vmlinuz"\n'
+        f'initrd_url = "file://{directory}/initrd.img"\n'
+        f'rootfs_url = "file://{directory}/rootfs.ext4"\n'
+    )
+    return registry
+
+
 def example(name: str, *arguments: str | Path) -> str:
     command = [sys.executable, DIRECTORY / name, *arguments]
     return output(command)
@@ -69,9 +82,8 @@ def test_complete(home: Path) -> None:
     assert example("complete.py") == COMPLETE.replace("{home}", str(home))
 
 
-@pytest.mark.usefixtures("hello")
-def test_untrusted() -> None:
-    lines = example("untrusted.py").splitlines()
+def test_untrusted(tiny: Path) -> None:
+    lines = example("untrusted.py", "tiny", tiny).splitlines()
     assert lines[0] == "a sum: exit code 0: 42"
     assert lines[1].startswith("a mistake: exit code 1: cat: ")
     assert lines[2] == "an endless loop: ended after 3 s; so far: thinking"
@@ -80,16 +92,15 @@ def test_untrusted() -> None:
     assert lines[4:] == ["a look around: exit code 0: 65534", "lo"]
 
 
-@pytest.mark.usefixtures("hello")
-def test_ten() -> None:
+def test_ten(tiny: Path) -> None:
     numbers = " ".join(str(number) for number in range(10))
-    assert example("ten.py") == f"The VMs have read: {numbers}\n"
+    assert example("ten.py", "tiny", tiny) == f"The VMs have read: {numbers}\n"
 
 
-@pytest.mark.usefixtures("hello")
-def test_the_suite_with_a_fixture() -> None:
+def test_the_suite_with_a_fixture(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMOLVM_REGISTRY", str(tiny))
     command: list[str | Path] = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-    assert "2 passed" in output([*command, DIRECTORY / "testing"])
+    assert "2 passed" in output([*command, "-o", "smolvm_image=tiny", DIRECTORY / "testing"])
 
 
 @pytest.mark.parametrize("name", ["progress_rich.py", "progress_tqdm.py"])

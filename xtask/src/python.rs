@@ -20,12 +20,16 @@ pub(crate) fn run() -> Result<()> {
     let wheel = place.build_wheel()?;
     place.pip(&["install", "--no-deps"], &[&wheel])?;
 
-    command::run(place.program("ruff").args(["check", "--quiet", "python"]))?;
-    command::run(place.program("ruff").args(["format", "--quiet", "--check", "python"]))?;
+    command::run(place.program("ruff").args(["check", "--quiet", "python", "examples"]))?;
+    command::run(
+        place.program("ruff").args(["format", "--quiet", "--check", "python", "examples"]),
+    )?;
     command::run(&mut place.program("mypy"))?;
     command::run(&mut place.program("pyright"))?;
-    let mut complete = place.program("pyright");
-    command::run(complete.args(["--verifytypes", "smolvm", "--ignoreexternal"]))?;
+    for package in ["smolvm", "pytest_smolvm"] {
+        let mut complete = place.program("pyright");
+        command::run(complete.args(["--verifytypes", package, "--ignoreexternal"]))?;
+    }
     let mut tests = place.program("pytest");
     command::without_settings(&mut tests);
     command::run(tests.args(["--quiet", "--durations=5"]))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from smolvm import _smolvm
 from smolvm._arguments import (
@@ -23,7 +23,7 @@ from smolvm._paths import StrPath
 from smolvm.aio._call import call
 from smolvm.aio._process import Process
 from smolvm.exceptions import SmolVMError
-from smolvm.vm import CommandResult, VMConfig, VMInfo, VMState
+from smolvm.vm import CommandResult, VMConfig, VMFields, VMInfo, VMState
 
 T = TypeVar("T")
 
@@ -325,7 +325,7 @@ class VM(SmolVM):
         *,
         kernel_path: StrPath,
         rootfs_path: StrPath,
-        **fields: Any,
+        **fields: Unpack[VMFields],
     ) -> None:
         config = VMConfig(kernel_path=kernel_path, rootfs_path=rootfs_path, **fields)
         super().__init__(config)
