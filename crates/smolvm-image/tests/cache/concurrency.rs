@@ -164,8 +164,10 @@ fn a_killed_holder_lets_the_others_go_on() {
         bench.server.route(&part.path, part.route().fault_on(0, stuck));
 
         let order = Order::ensure(&bench, &image.source(pins));
-        let holder = order.start();
+        let mut holder = order.start();
         gate.wait_for_arrivals(1);
+        // Else the kernel may not be whole when it is killed, and is asked for once more.
+        holder.wait_for(|said| matches!(said, Said::Has { asset } if asset == "kernel"));
         let mut others: Vec<_> = (0..4).map(|_| order.start()).collect();
         for other in &mut others {
             other.wait_for(|said| matches!(said, Said::Waits { asset, .. } if asset == "rootfs"));

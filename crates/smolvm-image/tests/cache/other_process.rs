@@ -47,6 +47,10 @@ pub(crate) enum Said {
     Receives {
         asset: String,
     },
+    /// It has this asset whole, which waits for the others.
+    Has {
+        asset: String,
+    },
     /// The image, or whether it was cached.
     Image {
         kernel: PathBuf,
@@ -63,7 +67,7 @@ pub(crate) enum Said {
 impl Said {
     /// Whether nothing comes after it.
     fn is_last(&self) -> bool {
-        !matches!(self, Self::Waits { .. } | Self::Receives { .. })
+        !matches!(self, Self::Waits { .. } | Self::Receives { .. } | Self::Has { .. })
     }
 }
 
@@ -253,6 +257,7 @@ fn tell(kind: AssetKind, event: &Event) {
     match event {
         Event::Waiting { what } => say(&Said::Waits { asset, what: what.clone() }),
         Event::Progress { done: 0, .. } => say(&Said::Receives { asset }),
+        Event::Fetched { .. } => say(&Said::Has { asset }),
         _ => {}
     }
 }
