@@ -4,28 +4,38 @@ use std::collections::BTreeSet;
 
 use smolvm_fork::ForkMutex;
 
-use crate::cache::{self, Dir, Finding, Inode, Key, Memory, Publication, Store};
+use crate::cache::{self, Inode, Key, Publication, Store};
 use crate::cancel::CancelToken;
 use crate::error::ImageError;
 use crate::fetch::Fetch;
 use crate::image::{Asset, ImageSource};
+use crate::look::{Found, Looked, look, look_again};
 use crate::manager::ImageManager;
 use crate::name::ImageName;
 use crate::open_image::VerifiedFiles;
 use crate::options::FetchOptions;
-use crate::progress::Event;
 use crate::side_by_side::side_by_side;
 use crate::source::Validators;
 use crate::transfer::Space;
 
 /// How often another process may change the image under our hands before that is an error.
-const ROUNDS: u32 = 8;
+pub(crate) const ROUNDS: u32 = 8;
+
+/// What becomes of an image after the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Usage {
+    /// It lies in the cache.
+    Cached,
+    /// Its files are held with shared locks, so that nobody removes them.
+    Held,
+}
 
 /// Makes the image of a definition be in the cache, whole and right, and returns the very files
 /// that were hashed, open for reading.
 pub(crate) fn ensure(
     manager: &ImageManager,
     source: &ImageSource,
+    usage: Usage,
     options: &FetchOptions,
 ) -> Result<VerifiedFiles, ImageError> {
     let mut refresh = options.refresh && !manager.offline;
@@ -34,17 +44,27 @@ pub(crate) fn ensure(
         let missing: Vec<_> = looked.missing().map(|asset| asset.kind).collect();
         if missing.is_empty() && !refresh {
             let files = looked.files(manager)?;
+            if usage == Usage::Held {
+                files.hold(&options.cancel)?;
+                if !looked.is_in_place(manager)? {
+                    log::info!("'{}' was removed by another process", source.name());
+                    continue;
+                }
+            }
             settle(manager, source, looked, &options.cancel);
+            cache::note_use(manager.cache_dir(), source.name());
             return Ok(files);
         }
         if manager.offline {
-            return from_leavings(manager, source, looked, options).map_err(|error| match error {
-                ImageError::Cancelled => error,
-                _ => ImageError::Offline {
-                    image: source.name().to_string(),
-                    missing,
-                    directory: manager.image_dir(source.name()),
-                },
+            return from_leavings(manager, source, looked, (usage, options)).map_err(|error| {
+                match error {
+                    ImageError::Cancelled => error,
+                    _ => ImageError::Offline {
+                        image: source.name().to_string(),
+                        missing,
+                        directory: manager.image_dir(source.name()),
+                    },
+                }
             });
         }
         warn_of_missing_pins(source);
@@ -54,102 +74,12 @@ pub(crate) fn ensure(
         }
         let assets = obtain(manager, &store, source, looked, options, refresh)?;
         refresh = false;
-        if cache::publish(&store, source, &assets, manager.sync, &options.cancel)?
-            && let Some(files) = reopen(&store, source, &assets)?
-        {
-            tidy(&store, source)?;
+        if let Some(files) = publish(manager, &store, source, assets, (usage, options))? {
             return Ok(files);
         }
         log::info!("'{}' was changed by another process; looking again", source.name());
     }
     Err(ImageError::Contended { image: source.name().to_string() })
-}
-
-/// What the cache has of an image.
-struct Looked<'a> {
-    name: ImageName,
-    memory: Memory,
-    found: Vec<(&'a Asset, Found)>,
-}
-
-/// What the cache has of an asset.
-enum Found {
-    /// It is there and right.
-    Good(Publication),
-    /// It must be had. What lies under its name, if anything, cannot be used.
-    Nothing { in_its_place: Option<Inode> },
-}
-
-impl Looked<'_> {
-    /// The files of an image of which nothing is missing.
-    fn files(&self, manager: &ImageManager) -> Result<VerifiedFiles, ImageError> {
-        let mut files = VerifiedFiles::default();
-        for (asset, found) in &self.found {
-            if let Found::Good(found) = found {
-                let file = found.verified().file.try_clone();
-                let path = manager.image_dir(&self.name).join(asset.file_name.as_str());
-                files.put(asset.kind, file.map_err(|error| ImageError::io(&path, "keep", error))?);
-            }
-        }
-        Ok(files)
-    }
-
-    fn missing(&self) -> impl Iterator<Item = &Asset> {
-        let missing = |(_, found): &&(_, Found)| matches!(found, Found::Nothing { .. });
-        self.found.iter().filter(missing).map(|(asset, _)| *asset)
-    }
-}
-
-/// Hashes what the cache has, all assets side by side. Writes nothing.
-fn look<'a>(
-    manager: &ImageManager,
-    source: &'a ImageSource,
-    options: &FetchOptions,
-) -> Result<Looked<'a>, ImageError> {
-    let mut rounds = ROUNDS;
-    loop {
-        let dir = cache::open_image(manager.cache_dir(), source.name())?;
-        let memory = dir.as_ref().map_or(Memory::None, Memory::read);
-        let found = side_by_side(source.assets().collect(), &options.cancel, |asset, cancel| {
-            let found = match &dir {
-                Some(dir) => look_at(dir, asset, &memory, options, cancel)?,
-                None => Found::Nothing { in_its_place: None },
-            };
-            Ok((asset, found))
-        })?;
-        let looked = Looked { name: source.name().clone(), memory, found };
-        // Files go to their places before their record does: who looked in between has held new
-        // files against the old record.
-        let changed = dir.is_some_and(|dir| Memory::read(&dir) != looked.memory);
-        rounds -= 1;
-        if !changed || looked.missing().next().is_none() || rounds == 0 {
-            return Ok(looked);
-        }
-    }
-}
-
-fn look_at(
-    dir: &Dir,
-    asset: &Asset,
-    memory: &Memory,
-    options: &FetchOptions,
-    cancel: &CancelToken,
-) -> Result<Found, ImageError> {
-    let in_its_place = dir.inode_of(&asset.file_name);
-    let on_hash = |size| options.emit(asset.kind, &Event::Verifying { size });
-    match cache::check(dir, asset, memory.of(asset.kind), cancel, on_hash)? {
-        Finding::Good(verified) => {
-            options.emit(asset.kind, &Event::Cached { size: verified.size });
-            return Ok(Found::Good(Publication::InPlace(verified)));
-        }
-        Finding::Missing => {}
-        Finding::Damaged(reason) => {
-            let path = dir.path_of(&asset.file_name);
-            log::warn!("{} cannot be used: {reason}", path.display());
-            options.emit(asset.kind, &Event::Damaged { reason });
-        }
-    }
-    Ok(Found::Nothing { in_its_place })
 }
 
 /// Has what is missing, all assets side by side; when one fails for good, the others end.
@@ -185,7 +115,7 @@ fn from_leavings(
     manager: &ImageManager,
     source: &ImageSource,
     looked: Looked<'_>,
-    options: &FetchOptions,
+    (usage, options): (Usage, &FetchOptions),
 ) -> Result<VerifiedFiles, ImageError> {
     let nothing = || ImageError::NotCached { image: source.name().to_string() };
     if cache::open_root(manager.cache_dir())?.is_none() {
@@ -201,13 +131,30 @@ fn from_leavings(
         };
         Ok((asset, had))
     })?;
-    if cache::publish(&store, source, &assets, manager.sync, &options.cancel)?
-        && let Some(files) = reopen(&store, source, &assets)?
-    {
-        tidy(&store, source)?;
-        return Ok(files);
+    publish(manager, &store, source, assets, (usage, options))?.ok_or_else(nothing)
+}
+
+/// Puts the assets under their final names, and opens them there; `None` where another process has
+/// changed one of them meanwhile.
+fn publish(
+    manager: &ImageManager,
+    store: &Store,
+    source: &ImageSource,
+    mut assets: Vec<(&Asset, Publication)>,
+    (usage, options): (Usage, &FetchOptions),
+) -> Result<Option<VerifiedFiles>, ImageError> {
+    let cancel = &options.cancel;
+    let Some(lock) = cache::publish(store, source, &mut assets, manager.sync, cancel)? else {
+        return Ok(None);
+    };
+    let Some(files) = reopen(store, source, &assets)? else { return Ok(None) };
+    if usage == Usage::Held {
+        files.hold(cancel)?;
     }
-    Err(nothing())
+    drop(lock);
+    tidy(store, source)?;
+    cache::note_use(manager.cache_dir(), source.name());
+    Ok(Some(files))
 }
 
 /// The files that were just published, open for reading alone: what fetched them could write.
@@ -234,31 +181,6 @@ fn reopen(
     Ok(Some(files))
 }
 
-/// Looks under the final name once more with the lock in hand: who had it before may have
-/// published the asset. What was found wrong already is not hashed again.
-fn look_again(
-    store: &Store,
-    source: &ImageSource,
-    asset: &Asset,
-    (in_its_place, known): (Option<Inode>, &Memory),
-    options: &FetchOptions,
-    cancel: &CancelToken,
-) -> Result<Option<Publication>, ImageError> {
-    let Some(dir) = store.root.open_dir(source.name())? else {
-        return Ok(None);
-    };
-    let memory = Memory::read(&dir);
-    if dir.inode_of(&asset.file_name) == in_its_place && memory == *known {
-        return Ok(None);
-    }
-    let finding = cache::check(&dir, asset, memory.of(asset.kind), cancel, |_| {})?;
-    let Finding::Good(verified) = finding else {
-        return Ok(None);
-    };
-    options.emit(asset.kind, &Event::Cached { size: verified.size });
-    Ok(Some(Publication::InPlace(verified)))
-}
-
 /// What a hit leaves to do where the cache can be written to: record what was adopted, remove
 /// what a killed process left. The image is there whether it works or not.
 fn settle(manager: &ImageManager, source: &ImageSource, looked: Looked<'_>, cancel: &CancelToken) {
@@ -267,19 +189,19 @@ fn settle(manager: &ImageManager, source: &ImageSource, looked: Looked<'_>, canc
         Found::Good(found) => Some((asset, found)),
         Found::Nothing { .. } => None,
     };
-    let assets: Vec<(&Asset, Publication)> = found.into_iter().filter_map(good).collect();
+    let mut assets: Vec<(&Asset, Publication)> = found.into_iter().filter_map(good).collect();
     let recorded = assets.iter().all(|(asset, found)| {
         let recorded = memory.of(asset.kind).of(asset);
         recorded.is_some_and(|recorded| recorded.sha256 == found.verified().digest)
     });
-    let settled = || -> Result<(), ImageError> {
+    let mut settled = || -> Result<(), ImageError> {
         let keys = source.assets().map(Key::of);
         if recorded && !cache::has_leavings(manager.cache_dir(), keys)? {
             return Ok(());
         }
         let store = Store::create(manager.cache_dir())?;
         if !recorded {
-            cache::publish(&store, source, &assets, manager.sync, cancel)?;
+            cache::publish(&store, source, &mut assets, manager.sync, cancel)?;
         }
         tidy(&store, source)
     };

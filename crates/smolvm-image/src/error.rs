@@ -7,6 +7,7 @@ use crate::asset_url::AssetUrl;
 use crate::digest::Digest;
 use crate::name::NameError;
 use crate::progress::AssetKind;
+use crate::report::ImageUser;
 use crate::transfer::TransferError;
 
 /// Why an image could not be had. The message names the image, file or URL and says what to do.
@@ -178,6 +179,18 @@ pub enum ImageError {
         path: PathBuf,
     },
 
+    /// Somebody uses the image.
+    #[error(
+        "'{image}' is in use{}. End that first, or remove it all the same: smolvm image rm --force {image}",
+        by(users)
+    )]
+    InUse {
+        /// The image.
+        image: String,
+        /// Who uses it, as far as this user may know.
+        users: Vec<ImageUser>,
+    },
+
     /// Others changed the same image over and over while it was fetched.
     #[error("'{image}' was changed by others each time it had been fetched. Try again")]
     Contended {
@@ -226,6 +239,7 @@ impl ImageError {
             | Self::Io { .. }
             | Self::Link { .. }
             | Self::NewerLayout { .. }
+            | Self::InUse { .. }
             | Self::Contended { .. } => ErrorKind::Cache,
             Self::Cancelled => ErrorKind::Cancelled,
         }
@@ -246,6 +260,11 @@ fn looks_like(content: Option<&str>) -> String {
 
 fn after_attempts(attempts: u32) -> String {
     if attempts > 1 { format!(" after {attempts} attempts") } else { String::new() }
+}
+
+fn by(users: &[ImageUser]) -> String {
+    let users: Vec<_> = users.iter().map(ToString::to_string).collect();
+    if users.is_empty() { String::new() } else { format!(" by {}", users.join(", ")) }
 }
 
 fn list(kinds: &[AssetKind]) -> String {

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use crate::builder::ImageManagerBuilder;
-use crate::cache::{self, Memory, Presence, Store};
-use crate::ensure;
+use crate::cache::{self, Memory, Presence, Registered, Store};
+use crate::ensure::{self, Usage};
 use crate::error::ImageError;
 use crate::http::Client;
 use crate::image::{Asset, ImageSource, LocalImage};
 use crate::name::ImageName;
 use crate::open_image::OpenImage;
 use crate::options::FetchOptions;
+use crate::prune_options::PruneOptions;
 use crate::registry::Registry;
 use crate::report::{AssetStatus, Pruned, Removed};
 use crate::transfer::RetryPolicy;
@@ -115,7 +116,7 @@ impl ImageManager {
         options: &FetchOptions,
     ) -> Result<LocalImage, ImageError> {
         let source = self.source(name)?;
-        ensure::ensure(self, source, options)?;
+        ensure::ensure(self, source, Usage::Cached, options)?;
         Ok(self.local_image(source))
     }
 
@@ -126,7 +127,7 @@ impl ImageManager {
     /// As [`ensure_image_with`](Self::ensure_image_with).
     pub fn open_image(&self, name: &str, options: &FetchOptions) -> Result<OpenImage, ImageError> {
         let source = self.source(name)?;
-        let files = ensure::ensure(self, source, options)?;
+        let files = ensure::ensure(self, source, Usage::Held, options)?;
         let image = self.local_image(source);
         files.of(image).ok_or_else(|| ImageError::NotCached { image: name.to_owned() })
     }
@@ -138,6 +139,7 @@ impl ImageManager {
     pub fn locate(&self, name: &str) -> Result<LocalImage, ImageError> {
         let source = self.source(name)?;
         if self.has_all(source) {
+            cache::note_use(&self.cache_dir, source.name());
             Ok(self.local_image(source))
         } else {
             Err(ImageError::NotCached { image: name.to_owned() })
@@ -173,28 +175,72 @@ impl ImageManager {
     /// stays with that one.
     ///
     /// # Errors
-    /// A name that neither the registry nor the cache knows, or a cache that cannot be written to.
+    /// [`ImageError::InUse`] where somebody uses it; a name that neither the registry nor the cache
+    /// knows, or a cache that cannot be written to.
     pub fn remove(&self, name: &str, options: &FetchOptions) -> Result<Removed, ImageError> {
+        self.remove_image(name, false, options)
+    }
+
+    /// As [`remove`](Self::remove), also where somebody uses the image. Who has its files open
+    /// keeps them; a virtual machine that does not run and needs them cannot be started any more.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove), but not [`ImageError::InUse`].
+    pub fn force_remove(&self, name: &str, options: &FetchOptions) -> Result<Removed, ImageError> {
+        self.remove_image(name, true, options)
+    }
+
+    fn remove_image(
+        &self,
+        name: &str,
+        force: bool,
+        options: &FetchOptions,
+    ) -> Result<Removed, ImageError> {
         let (name, _) = self.known(name)?;
         match cache::open_root(&self.cache_dir)? {
-            Some(_) => cache::remove(&Store::create(&self.cache_dir)?, &name, &options.cancel),
+            Some(_) => {
+                cache::remove(&Store::create(&self.cache_dir)?, &name, force, &options.cancel)
+            }
             None => Ok(Removed { existed: false, freed_bytes: 0 }),
         }
     }
 
     /// Removes partial files, leavings, and images that the registry does not name; with
-    /// `dry_run` only says what would go. What another process is at work on stays.
+    /// `dry_run` only says what would go. What somebody uses or is at work on stays.
+    ///
+    /// # Errors
+    /// As [`prune_with`](Self::prune_with).
+    pub fn prune(&self, dry_run: bool, options: &FetchOptions) -> Result<Pruned, ImageError> {
+        self.prune_with(&PruneOptions::new().dry_run(dry_run), options)
+    }
+
+    /// As [`prune`](Self::prune), and images that are old, have no pin, or are too much.
+    ///
+    /// ```no_run
+    /// use smolvm_image::{FetchOptions, ImageManager, PruneOptions};
+    ///
+    /// let options = PruneOptions::new().max_size(10 << 30).dry_run(true);
+    /// let pruned = ImageManager::new()?.prune_with(&options, &FetchOptions::new())?;
+    /// println!("{} bytes would go, {} stay", pruned.freed_bytes, pruned.left_bytes);
+    /// # Ok::<(), smolvm_image::ImageError>(())
+    /// ```
     ///
     /// # Errors
     /// A cache that cannot be read, or not be written to, or [`ImageError::Cancelled`].
-    pub fn prune(&self, dry_run: bool, options: &FetchOptions) -> Result<Pruned, ImageError> {
-        match Store::open(&self.cache_dir)? {
-            Some(store) => {
-                let is_registered = |name: &str| self.registry.get(name).is_some();
-                cache::prune(&store, is_registered, dry_run, &options.cancel)
+    pub fn prune_with(
+        &self,
+        prune: &PruneOptions,
+        options: &FetchOptions,
+    ) -> Result<Pruned, ImageError> {
+        let Some(store) = Store::open(&self.cache_dir)? else { return Ok(Pruned::default()) };
+        let registered = |name: &str| match self.registry.get(name) {
+            None => Registered::Not,
+            Some(source) if source.assets().all(|asset| asset.digest.is_some()) => {
+                Registered::Pinned
             }
-            None => Ok(Pruned::default()),
-        }
+            Some(_) => Registered::Unpinned,
+        };
+        cache::prune(&store, registered, prune, &options.cancel)
     }
 
     /// The definition of an image, or the documented errors.

@@ -3,13 +3,22 @@
 use std::fs::File;
 use std::ops::Deref;
 
+use crate::cache;
+use crate::cancel::CancelToken;
+use crate::error::ImageError;
 use crate::image::LocalImage;
 use crate::progress::AssetKind;
 
 /// A cached image with its files open for reading, the very ones of which every byte was hashed.
 ///
 /// Another file can be put under a path at any time; an open file stays what it is, even when its
-/// image is removed from the cache or replaced by another version.
+/// image is replaced by another version.
+///
+/// As long as this is there, the image is in use: [`remove`](crate::ImageManager::remove) and
+/// [`prune`](crate::ImageManager::prune), of any process, leave it alone. Each file is held with a
+/// shared lock (`flock(2)`) that belongs to the open file: a copy of the descriptor, also one that
+/// another process has inherited, holds it as well. It ends with the last of them, however that
+/// ends. On a file system without locks nobody knows of it.
 #[derive(Debug)]
 pub struct OpenImage {
     image: LocalImage,
@@ -34,6 +43,12 @@ impl VerifiedFiles {
             AssetKind::Rootfs => &mut self.rootfs,
         };
         *place = Some(file);
+    }
+
+    /// Holds the files with shared locks, as long as anybody has them or a copy of them.
+    pub(crate) fn hold(&self, cancel: &CancelToken) -> Result<(), ImageError> {
+        let files = [&self.kernel, &self.initrd, &self.rootfs];
+        files.into_iter().flatten().try_for_each(|file| cache::hold(file, cancel))
     }
 
     /// Joins the files with the image that they are; `None` where one of them is missing.

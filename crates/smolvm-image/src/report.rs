@@ -1,5 +1,6 @@
 //! What the manager says of images without fetching anything: reports for people and scripts.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -123,6 +124,10 @@ pub struct Pruned {
     pub items: Vec<PrunedItem>,
     /// The bytes that the disk gets back in all.
     pub freed_bytes: u64,
+    /// The bytes that the cache takes afterwards, as `du` counts them.
+    pub left_bytes: u64,
+    /// The images that were to go and stay, because somebody uses or fetches them.
+    pub in_use: Vec<ImageName>,
 }
 
 /// One thing that a prune removes.
@@ -148,4 +153,41 @@ pub enum Leaving {
     Temporary,
     /// An image that no registry names.
     UnregisteredImage,
+    /// An image that nobody has used for the time that was asked for.
+    UnusedImage,
+    /// An image with an asset that has no pin.
+    UnpinnedImage,
+    /// The image that nobody has used for longest, where the cache takes more than it may.
+    LeastRecentlyUsedImage,
+}
+
+/// Who uses an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+#[non_exhaustive]
+pub enum ImageUser {
+    /// A process that holds its files.
+    Process {
+        /// Its number.
+        process: u32,
+        /// The name of its program.
+        program: String,
+    },
+    /// A directory that needs it as long as it exists, such as that of a virtual machine.
+    Directory {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for ImageUser {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // A program can call itself anything.
+            Self::Process { process, program } => {
+                write!(formatter, "process {process} ({})", program.escape_default())
+            }
+            Self::Directory { path } => write!(formatter, "{}", path.display()),
+        }
+    }
 }

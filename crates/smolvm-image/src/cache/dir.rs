@@ -1,14 +1,13 @@
 //! [`Dir`]: an open directory of the cache. Everything in the cache is reached from one of these
 //! by a single name, and no symbolic link is followed, so that a planted one leads nowhere.
 
-use std::collections::hash_map::RandomState;
-use std::fs::File;
-use std::hash::{BuildHasher as _, Hasher as _};
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::ImageError;
@@ -16,7 +15,7 @@ use crate::error::ImageError;
 /// An open directory, and its path for messages.
 #[derive(Debug)]
 pub(crate) struct Dir {
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     path: PathBuf,
 }
 
@@ -31,9 +30,14 @@ impl Inode {
     pub(crate) fn of(stat: &Stat) -> Self {
         Self { device: stat.st_dev, number: stat.st_ino }
     }
+
+    /// As [`of`](Self::of), of what std says of a file.
+    pub(crate) fn at(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), number: metadata.ino() }
+    }
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Dir {
     /// Opens the directory that the user named. Links on the way to it are the user's own, and
@@ -58,52 +62,6 @@ impl Dir {
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::LOOP | Errno::NOTDIR) => Err(ImageError::Link { path }),
             Err(error) => Err(ImageError::io(&path, "open the directory", error)),
-        }
-    }
-
-    /// Opens a directory in this one, made where there is none, with exactly this mode.
-    pub(crate) fn ensure_dir(&self, name: &str, mode: Mode) -> Result<Self, ImageError> {
-        loop {
-            if let Some(dir) = self.open_dir(name)? {
-                self.share(&dir.fd, mode);
-                return Ok(dir);
-            }
-            match self.make_dir(name, mode) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => {
-                    let path = self.path_of(name);
-                    return Err(ImageError::io(&path, "create the directory", error));
-                }
-            }
-        }
-    }
-
-    /// Makes a directory that nobody sees before it has its mode. Between the two the umask holds,
-    /// and whoever shares the cache would be locked out; for good, if we were killed there.
-    fn make_dir(&self, name: &str, mode: Mode) -> rustix::io::Result<()> {
-        let make = |name: &str| {
-            rustix::fs::mkdirat(&self.fd, name, mode)?;
-            // By descriptor: under the name may lie a link by now.
-            let own =
-                rustix::fs::openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-            if !is_own(&rustix::fs::fstat(&own)?) {
-                return Err(Errno::PERM);
-            }
-            rustix::fs::fchmod(&own, mode)
-        };
-        if is_private(mode) {
-            return make(name);
-        }
-        let temporary = temporary_name(name);
-        make(&temporary)?;
-        let flags = RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(&self.fd, &temporary, &self.fd, name, flags) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let _ = rustix::fs::unlinkat(&self.fd, &temporary, AtFlags::REMOVEDIR);
-                // A file system without such a rename.
-                if matches!(error, Errno::INVAL | Errno::NOSYS) { make(name) } else { Err(error) }
-            }
         }
     }
 
@@ -134,63 +92,6 @@ impl Dir {
             Err(Errno::LOOP) => Err(io::Error::other("it is a symbolic link")),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Opens a file for reading and writing, made where there is none, with exactly this mode.
-    pub(crate) fn open_or_create(&self, name: &str, mode: Mode) -> io::Result<File> {
-        loop {
-            if let Some(file) = self.open_rw(name)? {
-                self.share(&file, mode);
-                return Ok(file);
-            }
-            match self.make_file(name, mode) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                result => return result,
-            }
-        }
-    }
-
-    /// Gives what is this user's own the group and mode that sharing needs, where it was made
-    /// before the cache was shared. If that fails, the others will hear of it.
-    fn share(&self, own: impl AsFd, mode: Mode) {
-        let (Ok(stat), Ok(parent)) = (rustix::fs::fstat(&own), self.own_stat()) else { return };
-        let is_shared =
-            Mode::from_raw_mode(stat.st_mode).contains(mode) && stat.st_gid == parent.st_gid;
-        if is_private(mode) || !is_own(&stat) || is_shared {
-            return;
-        }
-        let group = rustix::fs::Gid::from_raw(parent.st_gid);
-        let shared = rustix::fs::fchown(&own, None, Some(group))
-            .and_then(|()| rustix::fs::fchmod(&own, mode));
-        if let Err(error) = shared {
-            log::debug!("cannot share what is in {}: {error}", self.path.display());
-        }
-    }
-
-    /// Makes a file that nobody sees before it has its mode, as [`make_dir`](Self::make_dir) does.
-    fn make_file(&self, name: &str, mode: Mode) -> io::Result<File> {
-        if is_private(mode) {
-            return self.create_new(name, mode);
-        }
-        let temporary = temporary_name(name);
-        let file = self.create_new(&temporary, mode)?;
-        let linked = self.hard_link(&temporary, self, name);
-        self.unlink(&temporary)?;
-        match linked {
-            Ok(()) => Ok(file),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-            // A file system without hard links.
-            Err(_) => self.create_new(name, mode),
-        }
-    }
-
-    /// Makes a file that did not exist, with exactly this mode, open for reading and writing.
-    pub(crate) fn create_new(&self, name: &str, mode: Mode) -> io::Result<File> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&self.fd, name, flags, mode)?);
-        rustix::fs::fchmod(&file, mode)?;
-        Ok(file)
     }
 
     /// What lies under a name, links not followed; `None` for nothing.
@@ -337,23 +238,6 @@ impl Dir {
     pub(crate) fn own_stat(&self) -> io::Result<Stat> {
         Ok(rustix::fs::fstat(&self.fd)?)
     }
-}
-
-/// Whether the mode leaves others nothing, so that no umask can take it from them.
-fn is_private(mode: Mode) -> bool {
-    !mode.intersects(Mode::RWXG | Mode::RWXO)
-}
-
-/// A name that nothing has yet.
-fn temporary_name(name: &str) -> String {
-    let unique = RandomState::new().build_hasher().finish();
-    format!(".{name}.{unique:016x}")
-}
-
-/// Whether a name was made by [`temporary_name`].
-pub(super) fn is_temporary_name(name: &str) -> bool {
-    let unique = name.rsplit('.').next().unwrap_or_default();
-    name.starts_with('.') && unique.len() == 16 && u64::from_str_radix(unique, 16).is_ok()
 }
 
 /// Whether it belongs to the user that this process acts as.

@@ -1,12 +1,8 @@
 //! [`Held`]: a file that is whole and verified and waits under its key for the rest of its image.
 
-use std::fs::TryLockError;
-
-use smolvm_fork::Hidden;
-
 use super::dir::{self, Dir};
 use super::key::Key;
-use super::lock;
+use super::lock::{self, Shared};
 use super::note::{Note, read_note};
 use super::store::Store;
 use super::verify::{self, Verified};
@@ -15,43 +11,34 @@ use crate::digest::Digest;
 use crate::error::ImageError;
 
 /// A whole and verified file that waits to be published. As long as this is alive, nobody tidies
-/// the file away: it holds a shared lock on it.
+/// the file away: it holds a shared lock beside that of the key. Not on the file itself, which may
+/// be in use as a link in other images.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// A forked child does not have the file, and so not the lock on it.
-    _hidden: Hidden,
     pub(crate) verified: Verified,
     pub(crate) note: Option<Note>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Not by closing it alone, as with a `Lock`.
-        let _ = self.verified.file.unlock();
-    }
+    waiting: Option<Shared>,
 }
 
 impl Held {
-    pub(super) fn keep(verified: Verified, note: Option<Note>) -> Self {
+    pub(super) fn keep(store: &Store, key: &Key, verified: Verified, note: Option<Note>) -> Self {
         // Where it is not granted, the worst is that the file is fetched again.
-        let _ = verified.file.try_lock_shared();
-        Self { _hidden: Hidden::new(&verified.file), verified, note }
+        let waiting = lock::share(&store.locks, &key.waiting_name(), store.modes.working);
+        Self { verified, note, waiting }
     }
 
     /// Ends the wait: the file is published. Who is the last to hold it removes it from under its
     /// key; what a failure leaves there is removed with the next leavings.
-    pub(super) fn leave(&self, store: &Store, key: &Key, cancel: &CancelToken) {
-        let file = &self.verified.file;
-        let _ = file.unlock();
+    pub(super) fn leave(&mut self, store: &Store, key: &Key, cancel: &CancelToken) {
+        self.waiting = None;
         let waits = || store.partial.has(key.as_str(), self.verified.inode);
         if !waits() {
             return;
         }
         let lock = lock::acquire(&store.locks, key.as_str(), store.modes.working, cancel, |_| {});
-        if lock.is_ok() && waits() && !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        if lock.is_ok() && waits() && !is_waited_for(store, key) {
             discard_parked(store, key);
         }
-        let _ = file.unlock();
     }
 
     /// Makes a verified file of another image wait under a key, as a link to it. Gives it back
@@ -69,7 +56,7 @@ impl Held {
             && from.hard_link(name, &store.partial, key.as_str()).is_ok()
             && store.partial.has(key.as_str(), verified.inode)
         {
-            return Ok(Self::keep(verified, None));
+            return Ok(Self::keep(store, key, verified, None));
         }
         discard_parked(store, key);
         Err(verified)
@@ -88,7 +75,6 @@ pub(crate) fn parked(
     let Ok(Some(file)) = store.partial.open_file(key.as_str()) else {
         return Ok(None);
     };
-    let _ = file.try_lock_shared();
     let note = read_note(&store.partial, &key.note_name());
     let Ok(verified) = verify::examine(file, on_hash, cancel)? else {
         return Ok(None);
@@ -101,7 +87,13 @@ pub(crate) fn parked(
     if !right && still_there {
         discard_parked(store, key);
     }
-    Ok((right && still_there).then(|| Held::keep(verified, note)))
+    Ok((right && still_there).then(|| Held::keep(store, key, verified, note)))
+}
+
+/// Whether somebody waits with the file under a key for the rest of an image. The caller holds the
+/// lock of the key, so that nobody begins to.
+pub(super) fn is_waited_for(store: &Store, key: &Key) -> bool {
+    matches!(lock::is_free(&store.locks, &key.waiting_name()), Ok(false))
 }
 
 /// Removes the file that waits under a key. The caller holds the lock of the key.

@@ -24,6 +24,11 @@ impl Key {
         format!("{}.json", self.0)
     }
 
+    /// The name of the lock that all share who wait with the file under this key.
+    pub(super) fn waiting_name(&self) -> String {
+        format!("{}.waiting", self.0)
+    }
+
     /// The name of a link that is renamed to the final name at once.
     pub(super) fn link_name(&self) -> String {
         format!("{}.link", self.0)

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::dir::Dir;
+use super::held;
 use super::key::Key;
 use super::lock;
 use super::store::{self, Store};
@@ -18,9 +19,7 @@ pub(crate) fn tidy(store: &Store, key: &Key) -> Result<(), ImageError> {
     let Some(_lock) = lock::try_acquire(&store.locks, key.as_str(), store.modes.working)? else {
         return Ok(());
     };
-    if let Ok(Some(file)) = store.partial.open_file(key.as_str())
-        && lock::is_in_use(&file)
-    {
+    if held::is_waited_for(store, key) {
         return Ok(());
     }
     for name in leavings(&store.partial, key)? {
@@ -53,7 +52,7 @@ fn leavings(partial: &Dir, key: &Key) -> Result<Vec<String>, ImageError> {
 
 /// Where a lock that is granted may exclude nobody, what was touched later than this ago may
 /// belong to somebody at work.
-const ABANDONED: Duration = Duration::from_hours(24);
+pub(super) const ABANDONED: Duration = Duration::from_hours(24);
 
 /// Whether nobody can still be at work on a file, with or without a lock.
 pub(super) fn is_abandoned(dir: &Dir, name: &str) -> bool {

@@ -16,14 +16,39 @@ use crate::error::ImageError;
 pub(crate) struct Lock {
     /// A forked child does not have it: it would keep the lock of a holder that was killed.
     file: Unshared<File>,
+    is_noted: bool,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
+        if self.is_noted {
+            // What is noted of a holder takes a block of the disk.
+            let _ = self.file.set_len(0);
+        }
         // To close it would not do: a child that is started without a fork has the file open,
         // too, until it runs its program.
         let _ = self.file.unlock();
     }
+}
+
+/// A lock that others have, too.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    file: Unshared<File>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // As with a `Lock`.
+        let _ = self.file.unlock();
+    }
+}
+
+/// Takes a lock with others; `None` where it is not granted at once.
+pub(super) fn share(locks: &Dir, key: &str, mode: Mode) -> Option<Shared> {
+    let file = open(locks, key, mode).ok()?;
+    file.try_lock_shared().ok()?;
+    Some(Shared { file })
 }
 
 /// Waits for a lock. `on_wait` is called once, with the process that holds it where that is
@@ -46,7 +71,7 @@ pub(crate) fn acquire(
         }
         if try_lock(locks, key, &file)? {
             note_holder(&mut file);
-            return Ok(Lock { file });
+            return Ok(Lock { file, is_noted: true });
         }
         // Who has taken it a moment ago has not noted yet who it is.
         let holder = read_holder(&mut file);
@@ -62,12 +87,23 @@ pub(crate) fn acquire(
 
 /// Takes a lock if nobody has it.
 pub(crate) fn try_acquire(locks: &Dir, key: &str, mode: Mode) -> Result<Option<Lock>, ImageError> {
-    let mut file = open(locks, key, mode)?;
-    if try_lock(locks, key, &file)? {
-        note_holder(&mut file);
-        return Ok(Some(Lock { file }));
-    }
-    Ok(None)
+    let lock = try_acquire_unnoted(locks, key, mode)?;
+    Ok(lock.map(|mut lock| {
+        note_holder(&mut lock.file);
+        lock.is_noted = true;
+        lock
+    }))
+}
+
+/// Takes a lock if nobody has it, for a moment: nobody is told who has it, and the disk's room
+/// stays as it is.
+pub(super) fn try_acquire_unnoted(
+    locks: &Dir,
+    key: &str,
+    mode: Mode,
+) -> Result<Option<Lock>, ImageError> {
+    let file = open(locks, key, mode)?;
+    Ok(try_lock(locks, key, &file)?.then_some(Lock { file, is_noted: false }))
 }
 
 /// Whether nobody has a lock. Makes nothing.
@@ -81,13 +117,6 @@ pub(crate) fn is_free(locks: &Dir, key: &str) -> Result<bool, ImageError> {
         }
         None => Ok(true),
     }
-}
-
-/// Whether somebody else has a lock on a file, a shared one included.
-pub(super) fn is_in_use(file: &File) -> bool {
-    let in_use = file.try_lock().is_err();
-    let _ = file.unlock();
-    in_use
 }
 
 fn open(locks: &Dir, key: &str, mode: Mode) -> Result<Unshared<File>, ImageError> {

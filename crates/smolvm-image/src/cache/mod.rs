@@ -9,24 +9,32 @@
 //! <root>/.state/partial/<key>.*.part  bytes so far (`partial`), and beside them
 //! <root>/.state/partial/<key>.*.json  what is needed to continue (`note`)
 //! <root>/.state/partial/<key>         whole and verified, waiting for the rest (`held`)
+//! <root>/.state/last-used/<name>@<user>  its time is that of the last use (`last_used`)
+//! <root>/.state/in-use/<name>@<hash>     a directory that needs the image (`holders`)
 //! ```
 //!
 //! A key is the digest of an asset that has a pin, else a hash of its URL. Who holds the lock of
 //! a key may write below that key; who holds the lock of an image may rename into its directory.
-//! The image's lock is always taken first.
+//! The image's lock is always taken first. Who uses an image holds shared locks on its files
+//! themselves (`in_use`).
 
 mod copy;
 mod dir;
 mod held;
+mod holders;
+mod in_use;
 mod key;
+mod last_used;
 mod leavings;
 mod location;
 mod lock;
+mod make;
 mod note;
 mod partial;
 mod prune;
 mod publish;
 mod record;
+mod remove;
 mod share;
 mod store;
 mod usage;
@@ -34,16 +42,20 @@ mod verify;
 
 pub(crate) use dir::{Dir, Inode};
 pub(crate) use held::{Held, discard_parked, parked};
+pub(crate) use holders::note as note_holder;
+pub(crate) use in_use::hold;
 pub(crate) use key::Key;
+pub(crate) use last_used::note_use;
 pub(crate) use leavings::{has_leavings, tidy};
 pub(crate) use location::resolve;
 pub(crate) use lock::{Lock, acquire, try_acquire};
 pub(crate) use note::{Note, boot_id};
 pub(crate) use partial::Partial;
-pub(crate) use prune::{prune, remove};
+pub(crate) use prune::{Registered, prune};
 pub(crate) use publish::{Publication, publish, refuse_newer_record};
 pub(crate) use record::{AssetRecord, Memory, RECORD_FILE, Record, Recorded};
+pub(crate) use remove::remove;
 pub(crate) use share::find_shared;
-pub(crate) use store::{Store, image_names, open_image, open_root};
+pub(crate) use store::{Store, image_names, is_cache, open_image, open_root};
 pub(crate) use usage::disk_usage;
 pub(crate) use verify::{Finding, Presence, check, hash_prefix, presence};

@@ -214,7 +214,7 @@ impl<'a> Partial<'a> {
             rustix::fs::fstat(&self.file).map_err(|error| failed("look at", error.into()))?;
         let inode = Inode::of(&stat);
         let verified = Verified { file: self.file, inode, digest, size };
-        Ok(Held::keep(verified, note))
+        Ok(Held::keep(self.store, self.key, verified, note))
     }
 }
 

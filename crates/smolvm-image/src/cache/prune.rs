@@ -1,73 +1,107 @@
-//! Removing: one image by name, or everything that the cache can do without.
+//! Removing everything that the cache can do without, and the images that the caller picks.
 
 use std::io;
+use std::time::SystemTime;
 
 use super::dir::{self, Dir};
+use super::held;
+use super::holders;
+use super::in_use::Claim;
 use super::key::Key;
-use super::leavings::is_abandoned;
+use super::last_used;
+use super::leavings::{ABANDONED, is_abandoned};
 use super::lock::{self, Lock};
+use super::make::is_temporary_name;
 use super::record::{Memory, Record, TEMPORARY_RECORD};
+use super::remove;
 use super::store::{Store, image_names};
-use super::usage::Ledger;
+use super::usage::{Ledger, disk_usage};
 use crate::cancel::CancelToken;
 use crate::error::ImageError;
 use crate::name::ImageName;
-use crate::report::{Leaving, Pruned, PrunedItem, Removed};
+use crate::prune_options::PruneOptions;
+use crate::report::{Leaving, Pruned, PrunedItem};
 
-/// Removes an image's directory. A symbolic link in its place is removed, not what it points to.
-pub(crate) fn remove(
-    store: &Store,
-    name: &ImageName,
-    cancel: &CancelToken,
-) -> Result<Removed, ImageError> {
-    let _lock = store.lock_image(name, cancel)?;
-    let path = store.root.path_of(name);
-    let failed = |action, error: io::Error| ImageError::io(&path, action, error);
-    let Some(stat) = store.root.stat(name).map_err(|error| failed("look at", error))? else {
-        return Ok(Removed { existed: false, freed_bytes: 0 });
-    };
-    let mut ledger = Ledger::default();
-    let freed_bytes = if dir::is_directory(&stat) {
-        let bytes = ledger.free_tree(&store.root, name)?;
-        store.root.remove_tree(name)?;
-        bytes
-    } else {
-        let bytes = ledger.free(&store.root, name);
-        store.root.unlink(name).map_err(|error| failed("remove", error))?;
-        bytes
-    };
-    Ok(Removed { existed: true, freed_bytes })
+/// What the registry says of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Registered {
+    Not,
+    /// Not every asset has a pin.
+    Unpinned,
+    Pinned,
 }
 
-/// Removes, or with `dry_run` only lists, partial and temporary files that nobody is at work on
-/// and images that `is_registered` does not know.
+/// Removes, or in a dry run only lists, partial and temporary files that nobody is at work on, and
+/// the images that the options pick and nobody uses.
 pub(crate) fn prune(
     store: &Store,
-    is_registered: impl Fn(&str) -> bool,
-    dry_run: bool,
+    registered: impl Fn(&str) -> Registered,
+    options: &PruneOptions,
     cancel: &CancelToken,
 ) -> Result<Pruned, ImageError> {
     let (ledger, pruned) = (Ledger::default(), Pruned::default());
-    let mut prune = Prune { store, dry_run, cancel, ledger, pruned };
-    for name in store.partial.names()? {
-        prune.partial_file(&name)?;
+    let before = disk_usage(&store.root)?;
+    let mut prune = Prune { store, dry_run: options.dry_run, cancel, ledger, pruned };
+    prune.leavings()?;
+    let mut left = Vec::new();
+    for name in image_names(&store.root)? {
+        let Some(image) = Image::look(store, name, &registered)? else { continue };
+        let picked = image.picked(options);
+        match picked {
+            Some(what) => prune.image(&image, what)?,
+            None => left.push(image),
+        }
     }
-    for dir in [&store.root, &store.locks] {
-        for name in dir.names()? {
-            // Between making it and giving it its name is a moment: it has no lock, only an age.
-            if dir::is_temporary_name(&name) && is_abandoned(dir, &name) {
-                prune.entry(dir, &name, Leaving::Temporary)?;
+    if let Some(budget) = options.max_size {
+        left.sort_by(|one, other| (one.used, &one.name).cmp(&(other.used, &other.name)));
+        for image in left {
+            if before.saturating_sub(prune.pruned.freed_bytes) > budget {
+                prune.image(&image, Leaving::LeastRecentlyUsedImage)?;
             }
         }
     }
-    for name in image_names(&store.root)? {
-        if !is_registered(&name) {
-            prune.image(&name)?;
-        } else if let Some(dir) = store.root.open_dir(&name)? {
-            prune.temporary_record(&name, &dir)?;
+    prune.pruned.left_bytes = before.saturating_sub(prune.pruned.freed_bytes);
+    Ok(prune.pruned)
+}
+
+/// An image in the cache that may be removed.
+struct Image {
+    name: ImageName,
+    dir: Dir,
+    registered: Registered,
+    /// When it was used last.
+    used: SystemTime,
+}
+
+impl Image {
+    /// Only what a record shows to be an image of ours: other directories are somebody else's, or
+    /// a later version's.
+    fn look(
+        store: &Store,
+        name: ImageName,
+        registered: &impl Fn(&str) -> Registered,
+    ) -> Result<Option<Self>, ImageError> {
+        let Some(dir) = store.root.open_dir(&name)? else { return Ok(None) };
+        if Memory::read(&dir).record().is_none() || Record::newer_version(&dir).is_some() {
+            return Ok(None);
+        }
+        let used = last_used::of_image(store, &name, &dir);
+        Ok(Some(Self { registered: registered(&name), name, dir, used }))
+    }
+
+    /// Why it goes, whatever room there is.
+    fn picked(&self, options: &PruneOptions) -> Option<Leaving> {
+        let age = SystemTime::now().duration_since(self.used).unwrap_or_default();
+        if options.unregistered && self.registered == Registered::Not {
+            Some(Leaving::UnregisteredImage)
+        } else if options.older_than.is_some_and(|limit| age >= limit) {
+            Some(Leaving::UnusedImage)
+        } else if options.unpinned && self.registered == Registered::Unpinned {
+            Some(Leaving::UnpinnedImage)
+        } else {
+            None
         }
     }
-    Ok(prune.pruned)
 }
 
 struct Prune<'a> {
@@ -84,6 +118,42 @@ struct Turn {
 }
 
 impl Prune<'_> {
+    /// What nobody is at work on, and what is noted of things that are gone.
+    fn leavings(&mut self) -> Result<(), ImageError> {
+        let store = self.store;
+        for name in store.partial.names()? {
+            self.partial_file(&name)?;
+        }
+        for dir in [Some(&store.root), Some(&store.locks), store.last_used.as_ref()] {
+            let Some(dir) = dir else { continue };
+            for name in dir.names()? {
+                if is_temporary_name(&name) && self.is_left(dir, &name) {
+                    self.entry(dir, &name, Leaving::Temporary)?;
+                }
+            }
+        }
+        let stale =
+            [(&store.last_used, last_used::stale(store)?), (&store.in_use, holders::stale(store)?)];
+        for (dir, names) in stale {
+            let Some(dir) = dir else { continue };
+            for name in names {
+                self.entry(dir, &name, Leaving::Temporary)?;
+            }
+        }
+        for name in image_names(&store.root)? {
+            if let Some(dir) = store.root.open_dir(&name)? {
+                self.temporary_record(&name, &dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether whoever made something under a temporary name is gone: it is locked until it has its
+    /// name.
+    fn is_left(&self, dir: &Dir, name: &str) -> bool {
+        is_abandoned(dir, name) || self.store.locks_exclude && dir.is_unlocked(name)
+    }
+
     fn partial_file(&mut self, name: &str) -> Result<(), ImageError> {
         let store = self.store;
         let partial = &store.partial;
@@ -94,28 +164,36 @@ impl Prune<'_> {
             return self.entry(partial, name, Leaving::Temporary);
         };
         let Some(_lock) = self.lock(key.as_str())? else { return Ok(()) };
-        // A whole file that waits for the rest of its image is locked by who waits; so is its note.
-        if let Ok(Some(waiting)) = partial.open_file(key.as_str())
-            && lock::is_in_use(&waiting)
-        {
+        // A whole file that waits for the rest of its image, and its note.
+        if held::is_waited_for(store, &key) {
             return Ok(());
         }
         let bytes = name == key.as_str() || name.strip_suffix(".part").is_some();
         self.entry(partial, name, if bytes { Leaving::Partial } else { Leaving::Temporary })
     }
 
-    /// Only what a record shows to be an image of ours: other directories are somebody else's, or
-    /// a later version's.
-    fn image(&mut self, name: &ImageName) -> Result<(), ImageError> {
+    /// An image, unless somebody changes or uses it.
+    fn image(&mut self, image: &Image, what: Leaving) -> Result<(), ImageError> {
         let store = self.store;
-        let Some(dir) = store.root.open_dir(name)? else {
+        let Some(_lock) = self.lock(&format!("image-{}", image.name))? else {
+            self.pruned.in_use.push(image.name.clone());
             return Ok(());
         };
-        if Memory::read(&dir).record().is_none() || Record::newer_version(&dir).is_some() {
+        let claim = Claim::on(&image.dir, &self.ledger)?;
+        let age = SystemTime::now().duration_since(image.used).unwrap_or_default();
+        if claim.is_in_use
+            // Where locks may exclude nobody, nobody knows.
+            || !store.locks_exclude && age < ABANDONED
+            || !holders::directories(store, &image.name)?.is_empty()
+        {
+            self.pruned.in_use.push(image.name.clone());
             return Ok(());
         }
-        let Some(_lock) = self.lock(&format!("image-{name}"))? else { return Ok(()) };
-        self.entry(&store.root, name, Leaving::UnregisteredImage)
+        self.entry(&store.root, &image.name, what)?;
+        if !self.dry_run {
+            remove::forget(store, &image.name);
+        }
+        Ok(())
     }
 
     fn temporary_record(&mut self, name: &ImageName, dir: &Dir) -> Result<(), ImageError> {
@@ -134,7 +212,7 @@ impl Prune<'_> {
         if self.dry_run {
             return Ok(lock::is_free(locks, key)?.then_some(Turn { _lock: None }));
         }
-        let lock = lock::try_acquire(locks, key, modes.working)?;
+        let lock = lock::try_acquire_unnoted(locks, key, modes.working)?;
         Ok(lock.map(|lock| Turn { _lock: Some(lock) }))
     }
 

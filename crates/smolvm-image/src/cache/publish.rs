@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::dir::Dir;
 use super::held::{Held, discard_parked};
 use super::key::Key;
-use super::lock;
+use super::lock::{self, Lock};
 use super::record::{AssetRecord, Memory, Record};
 use super::store::Store;
 use super::verify::Verified;
@@ -33,33 +33,34 @@ impl Publication {
     }
 }
 
-/// Puts all assets of an image under their final names and records them. `false` means that
+/// Puts all assets of an image under their final names and records them. Gives back the lock of
+/// the image: as long as the caller has it, nobody removes or replaces them. `None` means that
 /// another process has changed one of them meanwhile, and that the caller looks again.
 ///
 /// Who has an earlier file open keeps it: names are replaced, never contents.
 pub(crate) fn publish(
     store: &Store,
     source: &ImageSource,
-    assets: &[(&Asset, Publication)],
+    assets: &mut [(&Asset, Publication)],
     sync: bool,
     cancel: &CancelToken,
-) -> Result<bool, ImageError> {
+) -> Result<Option<Lock>, ImageError> {
     // Only its record vouches for an asset without a pin. The asset itself was synced when it was
     // parked; one with a pin need not wait for the disk because of it.
     let sync_record = sync || assets.iter().any(|(asset, _)| asset.digest.is_none());
-    let _image_lock = store.lock_image(source.name(), cancel)?;
+    let image_lock = store.lock_image(source.name(), cancel)?;
     let dir = store.ensure_image(source.name())?;
     refuse_newer_record(&dir)?;
-    for (asset, publication) in assets {
+    for (asset, publication) in assets.iter() {
         let inode = publication.verified().inode;
         if dir.has(&asset.file_name, inode) {
             continue;
         }
         let Publication::Waiting(held) = publication else {
-            return Ok(false);
+            return Ok(None);
         };
         if !put_in_place(store, &dir, asset, held, sync, cancel)? {
-            return Ok(false);
+            return Ok(None);
         }
     }
     let path = dir.path_of(super::RECORD_FILE);
@@ -79,7 +80,7 @@ pub(crate) fn publish(
             held.leave(store, &Key::of(asset), cancel);
         }
     }
-    Ok(true)
+    Ok(Some(image_lock))
 }
 
 /// Removes what an earlier definition called by other names. What fails goes with the image.

@@ -18,7 +18,11 @@ use crate::name::ImageName;
 /// The layout that this version writes.
 const LAYOUT: u32 = 1;
 
-const STATE: &str = ".state";
+pub(super) const STATE: &str = ".state";
+/// The times of last use (`last_used`), and who needs an image (`holders`). They are made when
+/// something is put there.
+pub(super) const LAST_USED: &str = "last-used";
+pub(super) const IN_USE: &str = "in-use";
 const PARTIAL: &str = "partial";
 const LOCKS: &str = "locks";
 const VERSION: &str = "version";
@@ -62,6 +66,8 @@ pub(crate) struct Store {
     pub(crate) root: Dir,
     pub(crate) partial: Dir,
     pub(crate) locks: Dir,
+    pub(super) last_used: Option<Dir>,
+    pub(super) in_use: Option<Dir>,
     pub(crate) modes: Modes,
     /// Whether a lock that was granted surely excludes others.
     pub(crate) locks_exclude: bool,
@@ -85,7 +91,8 @@ impl Store {
         let partial = state.ensure_dir(PARTIAL, modes.dir)?;
         let locks = state.ensure_dir(LOCKS, modes.dir)?;
         let locks_exclude = locks.locks_exclude();
-        Ok(Self { root, partial, locks, modes, locks_exclude })
+        let (last_used, in_use) = notes(&state);
+        Ok(Self { root, partial, locks, last_used, in_use, modes, locks_exclude })
     }
 
     /// Opens the cache at `path` to look at it; `None` where nothing was ever fetched to.
@@ -99,7 +106,8 @@ impl Store {
         };
         let modes = Modes::of(mode_of(&root)?);
         let locks_exclude = locks.locks_exclude();
-        Ok(Some(Self { root, partial, locks, modes, locks_exclude }))
+        let (last_used, in_use) = notes(&state);
+        Ok(Some(Self { root, partial, locks, last_used, in_use, modes, locks_exclude }))
     }
 
     /// The directory of an image, made where there is none.
@@ -111,6 +119,13 @@ impl Store {
     pub(crate) fn lock_image(&self, name: &str, cancel: &CancelToken) -> Result<Lock, ImageError> {
         lock::acquire(&self.locks, &format!("image-{name}"), self.modes.working, cancel, |_| {})
     }
+}
+
+/// The directories of what is noted of images, where they are there.
+fn notes(state: &Dir) -> (Option<Dir>, Option<Dir>) {
+    // A link in their place leads nowhere, as everywhere here.
+    let open = |name| state.open_dir(name).ok().flatten();
+    (open(LAST_USED), open(IN_USE))
 }
 
 fn mode_of(root: &Dir) -> Result<Mode, ImageError> {
@@ -125,6 +140,20 @@ pub(crate) fn open_root(path: &Path) -> Result<Option<Dir>, ImageError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(ImageError::io(path, "open the directory", error)),
     }
+}
+
+/// Opens the cache's own directory to note something there, with the modes that it gets; `None`
+/// where there is none, or a later version's.
+pub(super) fn open_state(path: &Path) -> Result<Option<(Dir, Modes)>, ImageError> {
+    let Some(root) = open_root(path)? else { return Ok(None) };
+    let Some(state) = root.open_dir(STATE)? else { return Ok(None) };
+    let is_known = matches!(has_known_layout(path, &state), Ok(true));
+    Ok(is_known.then_some((state, Modes::of(mode_of(&root)?))))
+}
+
+/// Whether a directory is a cache.
+pub(crate) fn is_cache(path: &Path) -> bool {
+    matches!(open_root(path), Ok(Some(root)) if matches!(root.open_dir(STATE), Ok(Some(_))))
 }
 
 /// Opens the directory of partial files for reading; `None` where there is none.

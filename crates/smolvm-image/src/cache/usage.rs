@@ -2,21 +2,34 @@
 
 use std::collections::{HashMap, HashSet};
 
+use rustix::fs::Stat;
+
 use super::dir::{self, Dir, Inode};
 use crate::error::ImageError;
 
-/// The bytes that everything in a directory takes on disk.
+/// The bytes that a directory takes on disk with everything below it, as `du` counts them.
 pub(crate) fn disk_usage(dir: &Dir) -> Result<u64, ImageError> {
+    let stat = dir.own_stat().map_err(|error| ImageError::io(dir.path(), "look at", error))?;
     let mut seen = HashSet::new();
+    Ok(dir::disk_bytes(&stat) + usage_of_entries(dir, &mut seen))
+}
+
+/// What this user may not look into counts for nothing.
+fn usage_of_entries(dir: &Dir, seen: &mut HashSet<Inode>) -> u64 {
     let mut bytes = 0;
-    for name in dir.names()? {
-        if let Ok(Some(stat)) = dir.stat(&name)
-            && seen.insert(Inode::of(&stat))
-        {
+    for name in dir.names().unwrap_or_default() {
+        // What goes at this moment is not there.
+        let Ok(Some(stat)) = dir.stat(&name) else { continue };
+        if seen.insert(Inode::of(&stat)) {
             bytes += dir::disk_bytes(&stat);
         }
+        if dir::is_directory(&stat)
+            && let Ok(Some(below)) = dir.open_dir(&name)
+        {
+            bytes += usage_of_entries(&below, seen);
+        }
     }
-    Ok(bytes)
+    bytes
 }
 
 /// Counts what the disk gets back as names go one after the other: a file goes with its last
@@ -25,9 +38,20 @@ pub(crate) fn disk_usage(dir: &Dir) -> Result<u64, ImageError> {
 pub(crate) struct Ledger {
     /// The links that are left of each file seen, and its bytes.
     files: HashMap<Inode, (u64, u64)>,
+    kept: HashSet<Inode>,
 }
 
 impl Ledger {
+    /// Counts these files for nothing: somebody has them open.
+    pub(crate) fn keep(&mut self, files: &[Inode]) {
+        self.kept.extend(files);
+    }
+
+    /// The links that a file has, without those that have gone.
+    pub(crate) fn links_left(&self, stat: &Stat) -> u64 {
+        self.files.get(&Inode::of(stat)).map_or(stat.st_nlink, |(links, _)| *links)
+    }
+
     /// The bytes that come free when this name goes, too.
     pub(crate) fn free(&mut self, dir: &Dir, name: &str) -> u64 {
         let Ok(Some(stat)) = dir.stat(name) else {
@@ -35,9 +59,10 @@ impl Ledger {
         };
         // A directory has a link for each directory in it; it goes as a whole.
         let links = if dir::is_directory(&stat) { 1 } else { stat.st_nlink };
-        let file = self.files.entry(Inode::of(&stat)).or_insert((links, dir::disk_bytes(&stat)));
+        let inode = Inode::of(&stat);
+        let file = self.files.entry(inode).or_insert((links, dir::disk_bytes(&stat)));
         file.0 = file.0.saturating_sub(1);
-        if file.0 == 0 { file.1 } else { 0 }
+        if file.0 == 0 && !self.kept.contains(&inode) { file.1 } else { 0 }
     }
 
     /// The bytes that come free when this directory goes with everything in it.

@@ -11,6 +11,7 @@ use smolvm_image::{AssetKind, Event, FetchOptions, ImageSource, LocalImage, Regi
 use smolvm_testkit::skip;
 
 use super::bench::{Bench, manager_with};
+use super::holding;
 
 const ORDER: &str = "SMOLVM_TEST_ORDER";
 /// Begins what the other process says; the test harness says more on the same stream.
@@ -33,6 +34,15 @@ pub(crate) enum Call {
     IsCached,
     Remove,
     Prune,
+    /// Opens the image and holds it, until it is told to check its bytes, and ever after.
+    Open,
+    /// Opens the image and hands it on to a program that sleeps.
+    HandOn,
+    /// The same call again and again, against those of other processes.
+    OpenMany,
+    EnsureMany,
+    RemoveMany,
+    PruneMany,
 }
 
 /// What another process says.
@@ -57,6 +67,12 @@ pub(crate) enum Said {
         rootfs: PathBuf,
     },
     Cached(bool),
+    /// It holds the image.
+    Holds,
+    /// Whether what it holds has the bytes that it should.
+    Whole(bool),
+    /// This process has inherited the image.
+    HandedOn(u32),
     Done,
     Failed {
         kind: String,
@@ -67,7 +83,15 @@ pub(crate) enum Said {
 impl Said {
     /// Whether nothing comes after it.
     fn is_last(&self) -> bool {
-        !matches!(self, Self::Waits { .. } | Self::Receives { .. } | Self::Has { .. })
+        !matches!(
+            self,
+            Self::Waits { .. }
+                | Self::Receives { .. }
+                | Self::Has { .. }
+                | Self::Holds
+                | Self::Whole(_)
+                | Self::HandedOn(_)
+        )
     }
 }
 
@@ -134,7 +158,7 @@ impl Order {
             .args(["--exact", "other_process::obey", "--ignored", "--nocapture"])
             .env(ORDER, serde_json::to_string(self).unwrap())
             .current_dir("/")
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         command
     }
@@ -158,6 +182,11 @@ impl OtherProcess {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Gives it a line to read.
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     /// The next thing it says; `None` where it has ended.
@@ -241,6 +270,7 @@ fn obey() {
         Call::IsCached => Ok(Said::Cached(manager.is_cached(&order.image))),
         Call::Remove => manager.remove(&order.image, &options).map(|_| Said::Done),
         Call::Prune => manager.prune(false, &FetchOptions::new()).map(|_| Said::Done),
+        call => holding::obey(call, &manager, &order.image),
     };
     say(&done.unwrap_or_else(|error| Said::Failed {
         kind: format!("{:?}", error.kind()),
@@ -262,7 +292,7 @@ fn tell(kind: AssetKind, event: &Event) {
     }
 }
 
-fn say(said: &Said) {
+pub(crate) fn say(said: &Said) {
     let mut out = std::io::stdout().lock();
     // Nobody may be listening any more.
     let _ = writeln!(out, "{MARK}{}", serde_json::to_string(said).unwrap());

@@ -58,6 +58,7 @@ fn inspect_counts_as_the_disk_does() {
     let directory = bench.cache().join("hello");
     let files = fs_err::read_dir(&directory).unwrap();
     let blocks: u64 = files.map(|file| file.unwrap().metadata().unwrap().blocks()).sum();
+    let blocks = blocks + directory.metadata().unwrap().blocks();
     // Whether the registry knows the image or only the cache does.
     for manager in [bench.manager([image.source(Pins::Without)]), manager_of(&bench.cache(), [])] {
         let report = manager.inspect("hello").unwrap();

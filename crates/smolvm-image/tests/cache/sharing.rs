@@ -4,6 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use smolvm_image::FetchOptions;
 use smolvm_testkit::{Fault, Gate};
 
 use super::bench::{Bench, Part, Pins, Published, assert_nothing_left, wait_until_written};
@@ -39,6 +40,9 @@ fn assert_modes(cache: &Path, dir: u32, published: u32, working: u32) {
     for (path, entry) in tree::list(cache) {
         let expected = if entry.is_dir() {
             dir
+        } else if path.starts_with(".state/last-used") {
+            // Nobody sets another one's time.
+            working & !0o020
         } else if path.starts_with(".state") {
             working
         } else {
@@ -101,6 +105,31 @@ fn members_begin_a_cache_together() {
         assert_modes(&bench.cache(), 0o2770, 0o440, 0o660);
         assert_nothing_left(&bench.cache());
     }
+}
+
+/// Behaviours 34 and 11: what a member leaves who is killed while making something for the group,
+/// the next one removes at once; what somebody is at work on stays, also from a prune.
+#[test]
+fn what_a_killed_maker_leaves_goes() {
+    let Some(bench) = shared_bench() else { return };
+    let (image, other) = (bench.publish("hello", 1), bench.publish("other", 2));
+    bench.manager([other.source(Pins::With)]).ensure_image("other").unwrap();
+    let left = |name: &str| bench.cache().join(format!(".{name}.0123456789abcdef"));
+    for name in ["hello", "dead", "alive"] {
+        fs_err::create_dir(left(name)).unwrap();
+    }
+    let key = format!("sha256-{}", image.kernel.digest());
+    let lock = bench.cache().join(format!(".state/locks/.{key}.0123456789abcdef"));
+    fs_err::write(&lock, b"").unwrap();
+    let maker = std::fs::File::open(left("alive")).unwrap();
+    maker.lock_shared().unwrap();
+
+    let manager = bench.manager([image.source(Pins::With), other.source(Pins::With)]);
+    manager.ensure_image("hello").unwrap();
+    assert!(!left("hello").exists() && !lock.exists());
+    manager.prune(false, &FetchOptions::new()).unwrap();
+    assert!(!left("dead").exists());
+    assert!(left("alive").exists(), "its maker is at work");
 }
 
 /// Behaviours 34 and 31: one member's transfer is killed; another one continues from its bytes.
