@@ -12,8 +12,8 @@ use crate::places::VmDirs;
 use crate::record::Record;
 use crate::supervisor::{FIRST_FILE, Mode, Supervisor, SupervisorError};
 
-/// What a machine boots from, open for reading. The supervisor and the VMM inherit the kernel and
-/// the root file system, so that what they use is what was verified.
+/// What a machine boots from, open for reading. The supervisor and the VMM inherit the files, so
+/// that what they use is what was verified, and is in use as long as they are there.
 #[derive(Debug)]
 pub(crate) struct Assets {
     pub(crate) kernel: Kernel,
@@ -72,7 +72,12 @@ impl Assets {
             let copy = file.try_clone().map(OwnedFd::from);
             copy.map_err(|error| VmError::io(&dirs.state, "pass files on to", error))
         };
-        let files = vec![copy(&self.kernel_file)?, copy(&self.rootfs)?];
+        // The supervisor's copies keep the image in use, whatever becomes of this process: an
+        // image is in use where all of its files are.
+        let mut files = vec![copy(&self.kernel_file)?, copy(&self.rootfs)?];
+        if let Some(initrd) = &self.initrd {
+            files.push(copy(initrd)?);
+        }
         Supervisor::spawn(dirs, mode, files).map_err(failed)
     }
 }

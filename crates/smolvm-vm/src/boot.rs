@@ -11,6 +11,7 @@ use crate::backend::qmp::Qmp;
 use crate::backend::{self, Disk, FileRef, MachineSpec, Nic, Variant};
 use crate::boot_slot::BootSlot;
 use crate::console;
+use crate::create;
 use crate::disk::BaseUse;
 use crate::error::VmError;
 use crate::initrd::{Initrd, modules};
@@ -63,6 +64,7 @@ pub(crate) fn boot(
             return Err(VmError::NotOwner { id: vm.id.to_string() });
         }
         machine.supervisor = Some(assets.supervise(&vm.id, &vm.dirs, Mode::Adopt)?);
+        create::keep_images(&machine.record, &vm.dirs);
     }
     let chosen = accel::choose(Accel::Auto, assets.kernel.architecture)?;
     tell_once(&ACCEL_NOTICE, chosen.notice.as_deref());

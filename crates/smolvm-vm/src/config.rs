@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use smolvm_image::{LocalImage, OpenImage};
+use smolvm_image::{CachedImage, LocalImage, OpenImage};
 
 use crate::disk::Isolation;
 use crate::error::VmError;
@@ -328,11 +328,23 @@ impl BootFile {
         Err(VmError::NotAFile { path: self.path.clone() })
     }
 
-    /// The file, opened for reading where it is not yet.
+    /// The file, opened for reading where it is not yet. One of an image cache is in use from now
+    /// on, as long as anybody has it.
     pub(crate) fn open(&self) -> Result<Arc<File>, VmError> {
         if let Some(file) = &self.file {
             return Ok(Arc::clone(file));
         }
+        loop {
+            let file = self.open_path()?;
+            match CachedImage::of_file(&self.path) {
+                // Somebody has removed or replaced it at this moment.
+                Some(image) if !image.hold(&file, &self.path) => {}
+                _ => return Ok(Arc::new(file)),
+            }
+        }
+    }
+
+    fn open_path(&self) -> Result<File, VmError> {
         let file = fs_err::File::open(&self.path)
             .map_err(|error| VmError::io(&self.path, "open", error))?
             .into_file();
@@ -340,7 +352,7 @@ impl BootFile {
         if !is_file {
             return Err(VmError::NotAFile { path: self.path.clone() });
         }
-        Ok(Arc::new(file))
+        Ok(file)
     }
 
     /// The path, absolute.

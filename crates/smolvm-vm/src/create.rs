@@ -1,8 +1,11 @@
 //! Making a virtual machine: what it boots is opened and looked at, its supervisor makes its
 //! directory, its disk is made.
 
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::SystemTime;
+
+use smolvm_image::CachedImage;
 
 use crate::assets::Assets;
 use crate::config::{BootFile, DiskMode, VmConfig};
@@ -91,6 +94,28 @@ fn furnish(
         address: network::address(config.network.into()),
         runtime: dirs.runtime.clone(),
     };
+    if config.detached {
+        keep_images(&record, dirs);
+    }
     record.write(dirs)?;
     Ok(record)
+}
+
+/// Keeps the cached images of a machine that stays, also while nothing of it runs.
+pub(crate) fn keep_images(record: &Record, dirs: &VmDirs) {
+    let files = [&record.kernel, &record.rootfs].into_iter().chain(&record.initrd);
+    let images: HashSet<CachedImage> =
+        files.filter_map(|file| CachedImage::of_file(file)).collect();
+    for image in images {
+        let reason = match image.keep_for(&dirs.state) {
+            Ok(true) => continue,
+            Ok(false) => "its cache cannot be written to".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        log::warn!(
+            "the image '{}' can be removed while the VM '{}' is stopped: {reason}",
+            image.name(),
+            record.id
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! [`SmolVm`] and [`Vm`]: a virtual machine, from its making to its end.
 
+use std::io::Read;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::path::Path;
@@ -261,6 +262,21 @@ impl SmolVm {
     pub fn run(&self, command: impl Into<Command>) -> Result<CommandResult, VmError> {
         let command = self.with_env(command.into());
         self.session()?.run(&command).map_err(|source| self.session_error(source))
+    }
+
+    /// As [`run`](Self::run), with what `input` gives as standard input, as it comes. It is read in
+    /// a thread of its own, which goes on after the command's end until the reading returns.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_with_stdin(
+        &self,
+        command: impl Into<Command>,
+        input: impl Read + Send + 'static,
+    ) -> Result<CommandResult, VmError> {
+        let command = self.with_env(command.into());
+        let result = self.session()?.run_with_stdin(&command, input);
+        result.map_err(|source| self.session_error(source))
     }
 
     /// Starts a command and returns its streams, which are read and written as they come.

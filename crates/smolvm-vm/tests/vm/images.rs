@@ -39,8 +39,14 @@ impl Image {
         Some(Self { directory })
     }
 
+    /// An image that lies in a cache.
+    pub(crate) fn cached(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
     pub(crate) fn kernel(&self) -> PathBuf {
-        self.directory.join("vmlinuz")
+        let cached = self.directory.join("vmlinux.bin");
+        if cached.exists() { cached } else { self.directory.join("vmlinuz") }
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {

@@ -13,6 +13,7 @@ mod disks;
 mod failures;
 mod files;
 mod images;
+mod in_use;
 mod lifecycle;
 mod networks;
 mod owner;
