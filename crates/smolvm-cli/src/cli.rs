@@ -7,6 +7,7 @@ mod values;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -82,14 +83,35 @@ pub(crate) enum ImageCommand {
         /// The images to remove
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
+        /// Also where somebody uses them: who has their files open keeps them, stopped VMs do not
+        /// start any more
+        #[arg(long, short)]
+        force: bool,
     },
-    /// Remove unfinished transfers, leavings, and images that no registry names
+    /// Remove what the cache can do without, and old or superfluous images; never what is in use
     #[command(after_help = help::PRUNE)]
-    Prune {
-        /// Show what would be removed, and remove nothing
-        #[arg(long, short = 'n')]
-        dry_run: bool,
-    },
+    Prune(PruneArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Show what would be removed, and remove nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Also images that nobody has used for this long: 30d, 12h, 90min
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) older_than: Option<Duration>,
+    /// Also images, those first that nobody has used for longest, until the cache takes at most
+    /// this many bytes: 0, or a number with KiB, MiB, GiB or TiB
+    // The same name as a global option, which it stands for here.
+    #[arg(id = "max_size", long = "max-size", value_name = "SIZE", value_parser = values::budget)]
+    pub(crate) max_size: Option<u64>,
+    /// Also images of the registries with an asset whose digest they do not state
+    #[arg(long)]
+    pub(crate) unpinned: bool,
+    /// Not images that no registry names
+    #[arg(long)]
+    pub(crate) keep_unregistered: bool,
 }
 
 #[derive(Debug, Args)]

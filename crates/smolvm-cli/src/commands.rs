@@ -37,7 +37,7 @@ pub(crate) fn run(session: &Session<'_>, command: &Command) -> Result<Exit, Fail
         Command::Image(ImageCommand::Inspect { name }) => inspect::run(session, name),
         Command::Image(ImageCommand::Path(args)) => path::run(session, args),
         Command::Image(ImageCommand::Pin { name }) => pin::run(session, name),
-        Command::Image(ImageCommand::Rm { names }) => remove::run(session, names),
-        Command::Image(ImageCommand::Prune { dry_run }) => prune::run(session, *dry_run),
+        Command::Image(ImageCommand::Rm { names, force }) => remove::run(session, names, *force),
+        Command::Image(ImageCommand::Prune(args)) => prune::run(session, args),
     }
 }

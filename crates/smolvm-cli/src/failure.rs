@@ -55,7 +55,12 @@ impl Failure {
     /// the command in the guest.
     pub(crate) fn of_run(self) -> Self {
         let exit = match self.exit {
-            Exit::NotFound | Exit::NotExecutable | Exit::Interrupted | Exit::TimedOut => self.exit,
+            // Usage: as for what clap finds wrong by itself.
+            Exit::Usage
+            | Exit::NotFound
+            | Exit::NotExecutable
+            | Exit::Interrupted
+            | Exit::TimedOut => self.exit,
             _ => Exit::RunFailed,
         };
         Self { exit, ..self }
@@ -103,6 +108,7 @@ impl IntoFailure for ImageError {
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
         let kind = match error.kind() {
+            _ if matches!(error, ImageError::InUse { .. }) => "in-use",
             ErrorKind::Usage => "usage",
             ErrorKind::UnknownImage => "unknown-image",
             ErrorKind::Verification => "verification",

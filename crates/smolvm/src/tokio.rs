@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ::tokio::task;
 
 use crate::{
-    CancelToken, FetchOptions, ImageError, ImageReport, ImageSource, LocalImage, Pruned, Removed,
+    CancelToken, FetchOptions, ImageError, ImageReport, ImageSource, LocalImage, PruneOptions,
+    Pruned, Removed,
 };
 
 /// An image manager to await.
@@ -124,6 +125,17 @@ impl ImageManager {
     /// Awaits [`crate::ImageManager::prune`].
     pub async fn prune(&self, dry_run: bool) -> Result<Pruned, ImageError> {
         self.run(move |manager, cancel| manager.prune(dry_run, &until(cancel))).await
+    }
+
+    /// Awaits [`crate::ImageManager::prune_with`].
+    pub async fn prune_with(&self, options: PruneOptions) -> Result<Pruned, ImageError> {
+        self.run(move |manager, cancel| manager.prune_with(&options, &until(cancel))).await
+    }
+
+    /// Awaits [`crate::ImageManager::force_remove`].
+    pub async fn force_remove(&self, name: &str) -> Result<Removed, ImageError> {
+        let name = name.to_owned();
+        self.run(move |manager, cancel| manager.force_remove(&name, &until(cancel))).await
     }
 
     /// Awaits [`crate::ImageManager::cached_names`].

@@ -84,19 +84,24 @@ Examples:
   smolvm image pin hello >> ~/.smolvm/registry.toml";
 
 pub(super) const REMOVE: &str = "\
-An image that is not in the cache is no error.
+An image that is not in the cache is no error. One that a process or a VM uses stays, and the message
+says who that is.
 
 Examples:
   smolvm image rm hello
   smolvm image rm hello quickstart-x86_64";
 
 pub(super) const PRUNE: &str = "\
-An image counts as unregistered when none of the registries of this very command names it: give the
-same --registry options as for `pull`.
+Unfinished transfers and leavings go, unless somebody is at work on them, and images that no registry
+names. An image counts as unregistered when none of the registries of this very command names it: give
+the same --registry options as for `pull`. Images that a process or a VM uses stay. Bytes are counted as
+`du` does, and the last use of an image is that by `run`, `vm create`, `pull` or `path`, of any user.
 
 Examples:
   smolvm image prune --dry-run
-  smolvm image prune";
+  smolvm image prune --older-than 30d
+  smolvm image prune --max-size 10GiB       least recently used first, until the rest fits
+  smolvm image prune --unpinned --keep-unregistered";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

@@ -1,5 +1,7 @@
 //! Parsers of option values that clap has none for.
 
+use std::time::Duration;
+
 /// Bytes from a number with an optional binary unit: `1048576`, `512MiB`, `1.5 GiB`.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u32); 5] = [("TIB", 40), ("GIB", 30), ("MIB", 20), ("KIB", 10), ("B", 0)];
@@ -20,6 +22,17 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     let parse = |digits: &str| digits.parse::<u128>().map_err(|_| hint());
     let bytes = ((parse(whole)? * scale + parse(fraction)?) << shift) / scale;
     u64::try_from(bytes).ok().filter(|bytes| *bytes > 0).ok_or_else(hint)
+}
+
+/// As [`size`], or nothing at all.
+pub(super) fn budget(text: &str) -> Result<u64, String> {
+    if text.trim() == "0" { Ok(0) } else { size(text) }
+}
+
+/// A time span such as `30d`, `12h` or `1h 30min`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let hint = || "give a time such as 30d, 12h or 90min".to_owned();
+    humantime::parse_duration(text.trim()).map_err(|_| hint())
 }
 
 /// MiB from a number of them, or from bytes with a binary unit: `512`, `2GiB`.
@@ -61,6 +74,17 @@ mod tests {
         for text in ["", "127", "1", "16385", "1TiB", "-1", "x"] {
             assert!(memory(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in [("30d", 30 * 86_400), ("12h", 43_200), (" 1h 30min", 5400)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text:?}");
+        }
+        for text in ["", "30", "-1d", "x", "d"] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+        assert_eq!((budget("0"), budget("10GiB")), (Ok(0), Ok(10 << 30)));
     }
 
     #[test]

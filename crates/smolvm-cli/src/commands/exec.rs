@@ -120,7 +120,12 @@ pub(super) fn run(
 
 /// Runs a command to its end, and prints what it wrote as JSON.
 fn capture(session: &Session<'_>, vm: &SmolVm, command: Command) -> Result<Exit, Failure> {
-    let result: CommandResult = vm.run(command)?;
+    let result: CommandResult = if io::stdin().is_terminal() {
+        // Nobody is asked to type what goes into a capture.
+        vm.run(command)?
+    } else {
+        vm.run_with_stdin(command, io::stdin())?
+    };
     let exit = Exit::of_guest(result.exit_code);
     let executed = Executed {
         id: vm.id(),

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use smolvm::{Leaving, Pruned};
+use smolvm::{Leaving, PruneOptions, Pruned};
 
+use crate::cli::PruneArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::image_object::path_text;
@@ -13,10 +14,12 @@ use crate::signals;
 use crate::size;
 
 #[derive(Serialize)]
-struct Report {
+struct Report<'a> {
     dry_run: bool,
     freed_bytes: u64,
+    left_bytes: u64,
     items: Vec<Item>,
+    in_use: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -26,36 +29,64 @@ struct Item {
     freed_bytes: u64,
 }
 
-pub(super) fn run(session: &Session<'_>, dry_run: bool) -> Result<Exit, Failure> {
+pub(super) fn run(session: &Session<'_>, args: &PruneArgs) -> Result<Exit, Failure> {
     let manager = session.manager()?;
-    let pruned = manager.prune(dry_run, &signals::fetch_options()?)?;
+    let pruned = manager.prune_with(&options(args), &signals::fetch_options()?)?;
     if !session.options.quiet {
-        session.output.text(&describe(&pruned, dry_run));
+        session.output.text(&describe(&pruned, args));
     }
     let items = pruned.items.iter().map(|item| Item {
         path: path_text(&item.path),
         what: item.what,
         freed_bytes: item.freed_bytes,
     });
-    let items = items.collect();
-    session.output.json(&Report { dry_run, freed_bytes: pruned.freed_bytes, items }, None);
+    let report = Report {
+        dry_run: args.dry_run,
+        freed_bytes: pruned.freed_bytes,
+        left_bytes: pruned.left_bytes,
+        items: items.collect(),
+        in_use: pruned.in_use.iter().map(smolvm::ImageName::as_str).collect(),
+    };
+    session.output.json(&report, None);
     Ok(Exit::Done)
 }
 
-fn describe(pruned: &Pruned, dry_run: bool) -> String {
-    let verb = if dry_run { "would remove" } else { "removed" };
+fn options(args: &PruneArgs) -> PruneOptions {
+    let mut options = PruneOptions::new()
+        .dry_run(args.dry_run)
+        .unregistered(!args.keep_unregistered)
+        .unpinned(args.unpinned);
+    if let Some(age) = args.older_than {
+        options = options.older_than(age);
+    }
+    match args.max_size {
+        Some(bytes) => options.max_size(bytes),
+        None => options,
+    }
+}
+
+fn describe(pruned: &Pruned, args: &PruneArgs) -> String {
+    let verb = if args.dry_run { "would remove" } else { "removed" };
     let mut text = String::new();
+    // Writing to a String does not fail.
     for item in &pruned.items {
         let (what, path) = (label(item.what), item.path.display());
-        // Writing to a String does not fail.
         let _ = writeln!(text, "{verb} {what} {path} ({})", size::human(item.freed_bytes));
     }
-    let freed = size::human(pruned.freed_bytes);
-    match (pruned.items.is_empty(), dry_run) {
-        (true, _) => "nothing to prune\n".to_owned(),
-        (false, true) => format!("{text}{freed} would be freed\n"),
-        (false, false) => format!("{text}{freed} freed\n"),
+    for name in &pruned.in_use {
+        let _ = writeln!(text, "{name} is in use and stays");
     }
+    if pruned.items.is_empty() {
+        text.push_str("nothing to prune\n");
+    } else {
+        let freed = size::human(pruned.freed_bytes);
+        let _ = writeln!(text, "{freed} {}", if args.dry_run { "would be freed" } else { "freed" });
+    }
+    if args.max_size.is_some_and(|budget| pruned.left_bytes > budget) {
+        let left = size::human(pruned.left_bytes);
+        let _ = writeln!(text, "{left} are left, more than was asked for: nothing else may go");
+    }
+    text
 }
 
 fn label(what: Leaving) -> &'static str {
@@ -63,6 +94,9 @@ fn label(what: Leaving) -> &'static str {
         Leaving::Partial => "unfinished transfer",
         Leaving::Temporary => "leaving",
         Leaving::UnregisteredImage => "unregistered image",
+        Leaving::UnusedImage => "unused image",
+        Leaving::UnpinnedImage => "image without a pin",
+        Leaving::LeastRecentlyUsedImage => "least recently used image",
         _ => "item",
     }
 }

@@ -94,7 +94,7 @@ fn image() {
       path     Print where the files of a cached image lie; verify nothing
       pin      Print the registry entry of a cached image with the digests that were seen
       rm       Remove images from the cache [alias: remove]
-      prune    Remove unfinished transfers, leavings, and images that no registry names
+      prune    Remove what the cache can do without, and old or superfluous images; never what is in use
       help     Print this message or the help of the given subcommand(s)
 
     Options:

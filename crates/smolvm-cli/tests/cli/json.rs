@@ -198,6 +198,29 @@ fn prune_lists_its_items() {
     let done = run(&site, "image prune");
     assert_eq!(done["items"], dry["items"]);
     assert_eq!(done["freed_bytes"], dry["freed_bytes"]);
+    assert_eq!(done["left_bytes"], dry["left_bytes"]);
+    assert_eq!(done["in_use"], serde_json::json!([]));
+}
+
+#[test]
+fn prune_takes_ages_and_budgets() {
+    let site = Site::with_dev();
+    run(&site, "image pull dev");
+    for (options, goes) in [
+        ("--older-than 30d", None),
+        ("--max-size 1GiB", None),
+        ("--unpinned", None),
+        ("--older-than 0s", Some("unused-image")),
+        ("--max-size 1MiB", Some("least-recently-used-image")),
+        ("--max-size 0", Some("least-recently-used-image")),
+    ] {
+        let dry = run(&site, &format!("image prune --dry-run {options}"));
+        let what = dry["items"].get(0).map(|item| item["what"].as_str().unwrap());
+        assert_eq!(what, goes, "{options}: {dry}");
+    }
+    let pruned = run(&site, "image prune --max-size 0");
+    assert!(pruned["freed_bytes"].as_u64().unwrap() >= ROOTFS as u64, "{pruned}");
+    assert!(!site.cache("dev").exists());
 }
 
 #[test]

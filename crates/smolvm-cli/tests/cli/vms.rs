@@ -179,7 +179,59 @@ fn failures_of_run_itself_are_not_taken_for_those_of_the_command() {
     assert_code(&output, 125);
     assert!(text(&output.stderr).contains("Unknown image: 'no-such-image'"));
     assert_code(&host.smolvm("vm exec no-such-vm -- true", &[]), 125);
-    assert_code(&host.smolvm("run tiny --env SMOLVM_NOT_SET -- true", &[]), 125);
+}
+
+/// What is wrong with a command line has one exit code, whoever finds it.
+#[test]
+fn a_command_line_that_cannot_be_obeyed_is_a_usage_error_of_run_too() {
+    let Some(host) = Host::new() else { return };
+    assert_code(&host.smolvm("run tiny --env SMOLVM_NOT_SET -- true", &[]), 2);
+    assert_code(&host.smolvm("run tiny --nonsense -- true", &[]), 2);
+    assert_code(&host.smolvm("run ../etc -- true", &[]), 2);
+    assert_code(&host.smolvm("vm exec one --env =x -- true", &[]), 2);
+}
+
+/// Standard input goes to the command whether its output is captured or not.
+#[test]
+fn run_with_json_passes_standard_input_on() {
+    let Some(host) = Host::new() else { return };
+    let output = host.fed("run tiny --json -- cat", &[], b"one\ntwo\n".to_vec());
+    assert_code(&output, 0);
+    assert_eq!(json(&output)["stdout"], "one\ntwo\n");
+}
+
+/// Behaviour 33: an image of which a VM was made is neither removed nor pruned, and who tries
+/// hears of the VM.
+#[test]
+fn the_image_of_a_vm_stays_until_the_vm_goes() {
+    let Some(host) = Host::new() else { return };
+    assert_code(&host.smolvm("vm create tiny --id one", &[]), 0);
+    let refused = host.smolvm("image rm tiny", &[]);
+    assert_code(&refused, 1);
+    let message = text(&refused.stderr);
+    assert!(message.contains("'tiny' is in use by"), "{message}");
+    assert!(message.contains(&host.vms().join("one").display().to_string()), "{message}");
+    assert!(message.contains("VMs made of it: one (created)"), "{message}");
+    let refused = json(&host.smolvm("image rm tiny --json", &[]));
+    assert_eq!(refused["images"][0]["error"]["kind"], "in-use");
+
+    let pruned = json(&host.smolvm("image prune --max-size 0 --json", &[]));
+    assert_eq!((&pruned["in_use"][0], &pruned["items"][0]), (&"tiny".into(), &Value::Null));
+    assert!(pruned["left_bytes"].as_u64().unwrap() > 1 << 20, "{pruned}");
+    let pruned = text(&host.smolvm("image prune --max-size 0", &[]).stdout);
+    assert!(pruned.contains("tiny is in use and stays\n"), "{pruned}");
+    assert!(pruned.contains("are left, more than was asked for"), "{pruned}");
+
+    assert_code(&host.smolvm("vm rm one", &[]), 0);
+    let pruned = json(&host.smolvm("image prune --max-size 0 --json", &[]));
+    let whats: Vec<_> =
+        pruned["items"].as_array().unwrap().iter().map(|item| &item["what"]).collect();
+    assert_eq!(whats, ["temporary", "least-recently-used-image"], "{pruned}");
+    assert_code(&host.smolvm("image rm tiny", &[]), 0);
+
+    assert_code(&host.smolvm("vm create tiny --id two", &[]), 0);
+    assert_code(&host.smolvm("image rm --force tiny", &[]), 0);
+    assert_code(&host.smolvm("vm rm two", &[]), 0);
 }
 
 /// One VM from its making to its end, with the commands that are about it.
