@@ -9,10 +9,10 @@ use smolvm_testkit::{Route, Server};
 
 const README: &str = include_str!("../../../README.md");
 
-/// Commands that CI runs by itself: it is `./test` that runs this test, and then the quickstart,
-/// which builds the command.
-const ELSEWHERE: [&str; 3] =
-    ["./quickstart", "./test", "cargo build --release --package smolvm-cli"];
+/// Commands that CI runs by itself: it is `./test` that runs this test, installs the Python package
+/// in an environment of its own, and then runs the quickstart, which builds the command.
+const ELSEWHERE: [&str; 4] =
+    ["./quickstart", "./test", "cargo build --release --package smolvm-cli", "pip install ."];
 
 /// The lines of all shell blocks, without what CI runs elsewhere.
 fn script() -> String {
