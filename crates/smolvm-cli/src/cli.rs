@@ -13,7 +13,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use early::Early;
-pub(crate) use machine::{CreateArgs, ExecArgs, MachineArgs, NetworkName, RunArgs, VmCommand};
+pub(crate) use machine::{
+    CreateArgs, EgressName, ExecArgs, MachineArgs, NetworkName, RunArgs, VmCommand,
+};
 
 /// Run untrusted code in microVMs, from images that are fetched, cached and validated
 #[derive(Debug, Parser)]

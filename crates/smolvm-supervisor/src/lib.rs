@@ -4,10 +4,14 @@
 //! `smolvm-protocol`; a build script compiles it to one static program, and [`PROGRAM`] holds that,
 //! so that a library in anybody's process can start it without anything being installed.
 //!
-//! Whoever starts it speaks [`control`] with it and reads its [`state`].
+//! Whoever starts it speaks [`control`] with it and reads its [`state`]. What a guest may reach is
+//! an [`egress::Egress`] on both sides.
 
 #[path = "program/control.rs"]
 pub mod control;
+#[path = "program/egress.rs"]
+#[allow(dead_code, reason = "the program uses all of it")]
+pub mod egress;
 #[path = "program/state.rs"]
 #[allow(clippy::disallowed_methods, reason = "the program that shares it has no fs_err")]
 pub mod state;

@@ -15,7 +15,7 @@ use crate::create;
 use crate::disk::BaseUse;
 use crate::error::VmError;
 use crate::initrd::{Initrd, modules};
-use crate::network::{self, Device, Egress, GuestNetwork, NetworkPlan};
+use crate::network::{self, Device, GuestNetwork, NetworkPlan, Uplink};
 use crate::record::DiskRecord;
 use crate::session::{Session, SessionError};
 use crate::supervisor::{Mode, Program, Supervisor};
@@ -106,9 +106,9 @@ fn tell_once(told: &AtomicBool, notice: Option<&str>) {
 /// The guest's network device, as the VMM is told of it.
 fn nic(device: &Device) -> Nic {
     let mac = device.mac.to_owned();
-    match &device.egress {
-        Egress::Full { socket } => Nic::Stream { socket: socket.clone(), mac },
-        Egress::Restricted => Nic::Restricted { mac },
+    match &device.uplink {
+        Uplink::Filter { socket } => Nic::Stream { socket: socket.clone(), mac },
+        Uplink::Restricted => Nic::Restricted { mac },
     }
 }
 
@@ -195,7 +195,8 @@ impl Boot<'_> {
 
     /// One start of a VMM, up to the agent's answer.
     fn attempt(&self, variant: Variant) -> Result<Session, Failed> {
-        let network = network::plan(self.machine.record.network.into(), &self.vm.dirs.runtime)
+        let record = &self.machine.record;
+        let network = network::plan(record.network.into(), &record.egress.0, &self.vm.dirs.runtime)
             .map_err(|error| Failed::ForGood(error.into()))?;
         tell_once(&NETWORK_NOTICE, network.notice.as_deref());
         let mut programs = Vec::new();

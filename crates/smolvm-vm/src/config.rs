@@ -11,7 +11,7 @@ use smolvm_image::{CachedImage, LocalImage, OpenImage};
 use crate::disk::Isolation;
 use crate::error::VmError;
 use crate::id::VmId;
-use crate::network;
+use crate::network::{self, Egress};
 
 /// What a virtual machine is to be: its image, its size and what it may reach.
 ///
@@ -41,6 +41,7 @@ pub struct VmConfig {
     pub(crate) isolation: Option<Isolation>,
     pub(crate) disk_size_mib: Option<u64>,
     pub(crate) network: NetworkMode,
+    pub(crate) egress: Egress,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) detached: bool,
     pub(crate) vms_dir: Option<PathBuf>,
@@ -123,6 +124,7 @@ impl VmConfig {
             isolation: None,
             disk_size_mib: None,
             network: NetworkMode::Auto,
+            egress: Egress::All,
             env: BTreeMap::new(),
             detached: false,
             vms_dir: None,
@@ -215,6 +217,22 @@ impl VmConfig {
     /// What the guest can reach.
     pub fn network(mut self, mode: NetworkMode) -> Self {
         self.network = mode;
+        self
+    }
+
+    /// What the guest may reach through its network. Left out it is all but this host, link-local
+    /// addresses and those at which clouds serve metadata, which no guest reaches.
+    ///
+    /// ```no_run
+    /// use smolvm_vm::{Egress, Vm, VmConfig};
+    ///
+    /// let mirror = ["deb.debian.org:80".parse()?, "10.20.0.0/16".parse()?];
+    /// let config = VmConfig::new("vmlinux.bin", "rootfs.ext4").egress(Egress::Allow(mirror.into()));
+    /// Vm::boot(config)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn egress(mut self, egress: Egress) -> Self {
+        self.egress = egress;
         self
     }
 

@@ -14,7 +14,7 @@ use crate::error::VmError;
 use crate::id::VmId;
 use crate::network;
 use crate::places::{Places, VmDirs};
-use crate::record::{DiskRecord, FileIdentity, Record};
+use crate::record::{DiskRecord, EgressRecord, FileIdentity, Record};
 use crate::supervisor::{self, Mode};
 use crate::vm::{Machine, SmolVm};
 
@@ -91,6 +91,7 @@ fn furnish(
         backend: config.backend,
         disk,
         network: config.network,
+        egress: EgressRecord(config.egress.clone()),
         address: network::address(config.network.into()),
         runtime: dirs.runtime.clone(),
     };

@@ -51,7 +51,7 @@ pub use host::{HostCheck, HostStatus, check_host};
 pub use id::{IdError, VmId};
 pub use initrd::InitrdError;
 pub use kernel::KernelError;
-pub use network::NetworkError;
+pub use network::{Destination, DestinationError, Egress, NetworkError};
 pub use session::*;
 pub use state::{VmInfo, VmState};
 pub use supervisor::SupervisorError;

@@ -12,6 +12,7 @@ use crate::config::{BackendChoice, NetworkMode};
 use crate::disk::IsolatedDisk;
 use crate::error::VmError;
 use crate::id::VmId;
+use crate::network::{DestinationError, Egress};
 use crate::places::VmDirs;
 
 /// What `config.json` says of a machine. The environment of its commands is not in it.
@@ -34,6 +35,9 @@ pub(crate) struct Record {
     pub(crate) backend: BackendChoice,
     pub(crate) disk: DiskRecord,
     pub(crate) network: NetworkMode,
+    /// What the guest may reach there. Records of earlier versions do not say.
+    #[serde(default)]
+    pub(crate) egress: EgressRecord,
     pub(crate) address: Option<IpAddr>,
     /// Where its sockets are while it runs: depends on who started it.
     pub(crate) runtime: PathBuf,
@@ -47,6 +51,25 @@ pub(crate) enum DiskRecord {
     Isolated(IsolatedDisk),
     /// To the file itself.
     Shared,
+}
+
+/// What a guest may reach, as its text.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct EgressRecord(pub(crate) Egress);
+
+impl TryFrom<String> for EgressRecord {
+    type Error = DestinationError;
+
+    fn try_from(text: String) -> Result<Self, DestinationError> {
+        text.parse().map(Self)
+    }
+}
+
+impl From<EgressRecord> for String {
+    fn from(record: EgressRecord) -> Self {
+        record.0.to_string()
+    }
 }
 
 /// What tells whether a file has been changed or replaced.

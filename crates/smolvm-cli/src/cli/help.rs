@@ -117,7 +117,12 @@ Examples:
   smolvm run hello -- echo hi
   smolvm run hello -it                      a shell in a terminal
   tar c . | smolvm run hello -- tar t       streams go both ways
-  smolvm run hello --net none --mem 256 --timeout 60 -- sh -c 'untrusted code'";
+  smolvm run hello --net none --mem 256 --timeout 60 -- sh -c 'untrusted code'
+  smolvm run hello --allow '*.debian.org:80' --allow 10.20.0.0/16 -- apt-get update
+
+What may be reached: no guest reaches this host, link-local addresses, or those at which clouds serve
+metadata, whatever is allowed. With --allow it reaches what is named there alone; a name's addresses
+are those that this host's name server tells the guest when it asks, and no other name has any.";
 
 pub(super) const VM_CREATE: &str = "\
 Examples:

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use smolvm::Destination;
 
 use super::{help, values};
 
@@ -112,6 +113,14 @@ pub(crate) struct MachineArgs {
     /// What the guest can reach: the network but not this host, or nothing
     #[arg(long, value_enum, default_value_t)]
     pub(crate) net: NetworkName,
+    /// Let the guest reach nothing but this (repeat it for more): an address, a network or a name,
+    /// with :PORT for one port alone
+    #[arg(long, value_name = "DESTINATION", conflicts_with = "egress")]
+    pub(crate) allow: Vec<Destination>,
+    /// What the guest reaches through its network: all but this host, link-local and metadata
+    /// addresses, or nothing
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) egress: EgressName,
     /// Grow the disk to this size, in bytes or with MiB, GiB or TiB
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) disk_size: Option<u64>,
@@ -149,4 +158,12 @@ pub(crate) enum NetworkName {
     #[default]
     User,
     None,
+}
+
+/// What a guest reaches through its network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EgressName {
+    #[default]
+    All,
+    Nothing,
 }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use smolvm::{NetworkMode, OpenImage, VmConfig};
+use smolvm::{Egress, NetworkMode, OpenImage, VmConfig};
 
-use crate::cli::{MachineArgs, NetworkName};
+use crate::cli::{EgressName, MachineArgs, NetworkName};
 use crate::failure::{Failure, IntoFailure as _};
 use crate::session::Session;
 use crate::signals;
@@ -28,6 +28,11 @@ pub(super) fn configure(session: &Session<'_>, config: VmConfig, args: &MachineA
     let mut config = config.mem_size_mib(args.mem).network(match args.net {
         NetworkName::User => NetworkMode::User,
         NetworkName::None => NetworkMode::None,
+    });
+    config = config.egress(match (args.egress, args.allow.as_slice()) {
+        (EgressName::Nothing, _) => Egress::Nothing,
+        (EgressName::All, []) => Egress::All,
+        (EgressName::All, allowed) => Egress::Allow(allowed.to_vec()),
     });
     if let Some(count) = args.cpus {
         config = config.vcpu_count(count);

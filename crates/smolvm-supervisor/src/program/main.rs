@@ -11,6 +11,8 @@ mod arguments;
 #[allow(dead_code, unreachable_pub, reason = "the library shows and uses all of it")]
 mod control;
 mod directories;
+#[allow(dead_code, unreachable_pub, reason = "the library shows and uses all of it")]
+mod egress;
 mod log;
 mod machine;
 mod mux;

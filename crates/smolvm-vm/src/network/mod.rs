@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::NetworkError;
 use passt::Passt;
+pub use smolvm_supervisor::egress::{Destination, DestinationError, Egress};
 
 /// What a guest is to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,17 +45,17 @@ pub(crate) struct Device {
     /// The device's own address.
     pub(crate) mac: &'static str,
     /// Where its frames go.
-    pub(crate) egress: Egress,
+    pub(crate) uplink: Uplink,
     /// What the agent sets up in the guest.
     pub(crate) guest: GuestNetwork,
 }
 
 /// Where a guest's frames go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Egress {
+pub(crate) enum Uplink {
     /// To the program that listens on this Unix socket, in the framing of QEMU's
     /// `-netdev stream`. It serves one connection.
-    Full {
+    Filter {
         /// The socket's path.
         socket: PathBuf,
     },
@@ -109,10 +110,14 @@ const MTU: u16 = 9000;
 ///
 /// Where passt is missing or does not work, the guest has a device that leads nowhere, and a notice
 /// says what to do about it.
-pub(crate) fn plan(mode: Mode, runtime: &Path) -> Result<NetworkPlan, NetworkError> {
+pub(crate) fn plan(
+    mode: Mode,
+    egress: &Egress,
+    runtime: &Path,
+) -> Result<NetworkPlan, NetworkError> {
     match mode {
         Mode::None => Ok(NetworkPlan { device: None, helper: None, notice: None }),
-        Mode::User => user(runtime, &Passt::find(), name_server::of_this_host()),
+        Mode::User => user(runtime, &Passt::find(), name_server::of_this_host(), egress),
     }
 }
 
@@ -128,6 +133,7 @@ fn user(
     runtime: &Path,
     passt: &Passt,
     name_server: Option<Ipv4Addr>,
+    egress: &Egress,
 ) -> Result<NetworkPlan, NetworkError> {
     let passt = passt.arguments(name_server.is_some());
     if let Err(obstacle) = passt::probe(&passt)? {
@@ -140,17 +146,17 @@ fn user(
         "the VM has no name server: /etc/resolv.conf names none with an IPv4 address".to_owned()
     });
     let helper = HelperProgram {
-        argv: filter_arguments(&socket, name_server.is_some(), passt),
+        argv: filter_arguments(&socket, name_server.is_some(), egress, passt),
         wait_for_socket: socket.clone(),
     };
     let guest = GuestNetwork { dns, mtu: Some(MTU), ..guest() };
-    let device = Device { mac: GUEST_MAC, egress: Egress::Full { socket }, guest };
+    let device = Device { mac: GUEST_MAC, uplink: Uplink::Filter { socket }, guest };
     Ok(NetworkPlan { device: Some(device), helper: Some(helper), notice })
 }
 
 fn restricted(obstacle: &str) -> NetworkPlan {
     let notice = format!("the VM reaches no other host: {obstacle}");
-    let device = Device { mac: GUEST_MAC, egress: Egress::Restricted, guest: guest() };
+    let device = Device { mac: GUEST_MAC, uplink: Uplink::Restricted, guest: guest() };
     NetworkPlan { device: Some(device), helper: None, notice: Some(notice) }
 }
 
@@ -165,13 +171,19 @@ fn guest() -> GuestNetwork {
 }
 
 /// The filter is the supervisor's program in another role; the supervisor starts what it is itself.
-fn filter_arguments(socket: &Path, has_name_server: bool, passt: Vec<OsString>) -> Vec<OsString> {
+fn filter_arguments(
+    socket: &Path,
+    has_name_server: bool,
+    egress: &Egress,
+    passt: Vec<OsString>,
+) -> Vec<OsString> {
     let name_server = if has_name_server { NAME_SERVER.to_string() } else { "-".to_owned() };
     let mut arguments: Vec<OsString> = vec!["/proc/self/exe".into(), "network".into()];
     arguments.push(socket.into());
     arguments.push(format!("{NETWORK}/{PREFIX}").into());
     arguments.push(GATEWAY.to_string().into());
     arguments.push(name_server.into());
+    arguments.push(egress.to_string().into());
     arguments.extend(passt);
     arguments
 }

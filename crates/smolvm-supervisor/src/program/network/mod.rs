@@ -2,11 +2,15 @@
 //! this host, to link-local or to metadata addresses.
 //!
 //! passt sends what a guest sends to any address on to that address, `127.0.0.1` and
-//! `169.254.169.254` included, and has no option against it. So it does not get to see it.
+//! `169.254.169.254` included, and has no option against it. So it does not get to see it. Nor does
+//! it get to see what else an [`Egress`] does not allow.
 
+pub(crate) mod dns;
 mod frames;
+pub(crate) mod opened;
 mod own_addresses;
-mod policy;
+mod packet;
+pub(crate) mod policy;
 mod refusal;
 
 #[cfg(test)]
@@ -24,6 +28,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use self::policy::{Policy, Verdict};
+use crate::egress::{Egress, Network};
 use crate::sys;
 
 /// The first argument of a supervisor that is to be this program.
@@ -46,7 +51,7 @@ struct Arguments {
 
 /// Serves one VMM until it or passt has ended. `arguments` are those after [`ROLE`]: the path of
 /// the socket to listen on, the guest's network such as `10.0.2.0/24`, the addresses in it of its
-/// gateway and of its name server (or `-`), then passt and its arguments.
+/// gateway and of its name server (or `-`), what it may reach, then passt and its arguments.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     sys::set_name(b"smolvm-network\0\0");
     let Arguments { socket, gateway, policy, passt } = Arguments::parse(arguments)?;
@@ -54,7 +59,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     let (to_passt, passt_end) = UnixStream::pair()?;
     let passt = start_passt(&passt, passt_end)?;
     let (vmm, _) = listener.accept()?;
-    let relayed = relay(&vmm, &to_passt, gateway, policy);
+    let relayed = relay(&vmm, &to_passt, gateway, &policy);
     drop(to_passt);
     end(passt)?;
     relayed
@@ -65,17 +70,16 @@ impl Arguments {
         let mut next = || arguments.next().ok_or_else(|| invalid("an argument is missing"));
         let socket = next()?.into();
         let network = next()?;
-        let network = network.to_str().and_then(|network| {
-            let (address, prefix) = network.split_once('/')?;
-            let (address, prefix) = (address.parse().ok()?, prefix.parse().ok()?);
-            (prefix <= 32).then_some((address, prefix))
-        });
+        let network = network.to_str().and_then(|network| network.parse::<Network>().ok());
         let network = network.ok_or_else(|| invalid("that is no network"))?;
         let gateway = address(&next()?)?;
         let name_server = next()?;
         let name_server = if name_server == "-" { None } else { Some(address(&name_server)?) };
+        let egress = next()?;
+        let egress = egress.to_str().and_then(|egress| egress.parse::<Egress>().ok());
+        let egress = egress.ok_or_else(|| invalid("that is nothing to reach"))?;
         let passt = arguments.collect();
-        Ok(Self { socket, gateway, policy: Policy::new(network, name_server), passt })
+        Ok(Self { socket, gateway, policy: Policy::new(network, name_server, egress), passt })
     }
 }
 
@@ -112,7 +116,7 @@ fn relay(
     vmm: &UnixStream,
     passt: &UnixStream,
     gateway: Ipv4Addr,
-    mut policy: Policy,
+    policy: &Policy,
 ) -> io::Result<()> {
     // Both directions write to the VMM: what is refused is answered.
     let to_vmm = Mutex::new(vmm);
@@ -126,7 +130,10 @@ fn relay(
     thread::scope(|scope| {
         scope.spawn(|| {
             // However it ends, there is nothing more to carry.
-            let _ = frames::pump(passt, write_to_vmm, |_| Ok(true));
+            let _ = frames::pump(passt, write_to_vmm, |frame| {
+                policy.note(frame);
+                Ok(true)
+            });
             close();
         });
         let mut to_passt = passt;
@@ -138,6 +145,12 @@ fn relay(
                 Verdict::Drop => Ok(false),
                 Verdict::Refuse => {
                     if let Some(answer) = refusal::answer(frame, gateway) {
+                        write_to_vmm(&answer)?;
+                    }
+                    Ok(false)
+                }
+                Verdict::NoSuchName => {
+                    if let Some(answer) = refusal::no_such_name(frame) {
                         write_to_vmm(&answer)?;
                     }
                     Ok(false)

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Which addresses are this host's, as the kernel says at most a [`MOMENT`] ago.
 #[derive(Debug, Default)]
 pub(super) struct OwnAddresses {
-    known: HashMap<Ipv4Addr, (Instant, bool)>,
+    known: Mutex<HashMap<Ipv4Addr, (Instant, bool)>>,
 }
 
 /// How long an answer counts: addresses come and go, and asking costs a few microseconds.
@@ -18,18 +19,19 @@ const KEPT: usize = 1024;
 
 impl OwnAddresses {
     /// Whether this host would deliver to itself what is sent to `address`.
-    pub(super) fn contains(&mut self, address: Ipv4Addr) -> bool {
+    pub(super) fn contains(&self, address: Ipv4Addr) -> bool {
         let now = Instant::now();
-        if let Some((since, is_own)) = self.known.get(&address)
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, is_own)) = known.get(&address)
             && now.duration_since(*since) < MOMENT
         {
             return *is_own;
         }
         let is_own = ask(address);
-        if self.known.len() >= KEPT {
-            self.known.clear();
+        if known.len() >= KEPT {
+            known.clear();
         }
-        self.known.insert(address, (now, is_own));
+        known.insert(address, (now, is_own));
         is_own
     }
 }

@@ -1,13 +1,15 @@
-//! The answer to a packet that may not leave: an ICMP message (RFC 792, RFC 1812), so that whoever
-//! sent it need not wait for a time-out. Programs in images for clouds ask for metadata at boot.
+//! The answer to a packet that may not leave, so that whoever sent it need not wait for a time-out:
+//! an ICMP message (RFC 792, RFC 1812), or that a name does not exist. Programs in images for clouds
+//! ask for metadata at boot.
 
 use std::net::Ipv4Addr;
 
+use super::dns;
 use super::frames::PREFIX;
-use super::policy::ETHERNET;
+use super::packet::{ETHERNET, Packet, UDP};
 
 const IP_HEADER: usize = 20;
-const ICMP_HEADER: usize = 8;
+const UDP_HEADER: usize = 8;
 /// How much of the refused packet's content is in the answer.
 const QUOTED: usize = 8;
 
@@ -35,23 +37,50 @@ pub(super) fn answer(frame: &[u8], gateway: Ipv4Addr) -> Option<Vec<u8>> {
     let sum = checksum(&icmp);
     icmp[2..4].copy_from_slice(&sum.to_be_bytes());
 
-    let length = u16::try_from(IP_HEADER + icmp.len()).ok()?;
-    let mut ip = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, ICMP, 0, 0];
+    frame_back(frame, ICMP, gateway, source, &icmp)
+}
+
+/// The frame that tells the sender of `frame`, a question for a name, that there is none; with its
+/// length before it. `None` where it is no question.
+pub(super) fn no_such_name(frame: &[u8]) -> Option<Vec<u8>> {
+    let packet = Packet::parse(frame.get(ETHERNET..)?)?;
+    let message = packet.datagram()?;
+    let response = dns::no_such_name(message, &dns::question(message)?);
+    let length = u16::try_from(UDP_HEADER + response.len()).ok()?;
+    let mut udp = packet.udp_port()?.to_be_bytes().to_vec();
+    udp.extend(packet.udp_source_port()?.to_be_bytes());
+    udp.extend(length.to_be_bytes());
+    // No checksum (RFC 768).
+    udp.extend([0, 0]);
+    udp.extend(response);
+    frame_back(frame, UDP, packet.destination, &packet.source.octets(), &udp)
+}
+
+/// A frame with an IPv4 packet to whoever sent `frame`.
+fn frame_back(
+    frame: &[u8],
+    protocol: u8,
+    from: Ipv4Addr,
+    to: &[u8],
+    content: &[u8],
+) -> Option<Vec<u8>> {
+    let length = u16::try_from(IP_HEADER + content.len()).ok()?;
+    let mut ip = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0];
     ip[2..4].copy_from_slice(&length.to_be_bytes());
-    ip.extend(gateway.octets());
-    ip.extend(source);
+    ip.extend(from.octets());
+    ip.extend(to);
     let sum = checksum(&ip);
     ip[10..12].copy_from_slice(&sum.to_be_bytes());
 
-    let size = u32::try_from(ETHERNET + ip.len() + icmp.len()).ok()?;
-    let mut answer = Vec::with_capacity(PREFIX + ETHERNET + IP_HEADER + ICMP_HEADER + icmp.len());
+    let size = u32::try_from(ETHERNET + ip.len() + content.len()).ok()?;
+    let mut answer = Vec::with_capacity(PREFIX + ETHERNET + ip.len() + content.len());
     answer.extend(size.to_be_bytes());
     // Back to the device that it came from, from the one that it was sent to.
     answer.extend(&frame[6..12]);
     answer.extend(&frame[..6]);
     answer.extend(&frame[12..ETHERNET]);
     answer.extend(ip);
-    answer.extend(icmp);
+    answer.extend(content);
     Some(answer)
 }
 

@@ -3,8 +3,10 @@
 use std::io::{self, Read};
 use std::net::Ipv4Addr;
 
+use super::dns::tests::{query, response};
 use super::policy::{Policy, Verdict};
 use super::{frames, refusal};
+use crate::egress::{Egress, Network};
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
@@ -12,8 +14,32 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMP: u8 = 1;
 
+const NETWORK: Network = Network::new(Ipv4Addr::new(10, 0, 2, 0), 24);
+
 fn policy() -> Policy {
-    Policy::new((Ipv4Addr::new(10, 0, 2, 0), 24), Some(NAME_SERVER))
+    Policy::new(NETWORK, Some(NAME_SERVER), Egress::All)
+}
+
+fn policy_of(egress: &str) -> Policy {
+    Policy::new(NETWORK, Some(NAME_SERVER), egress.parse().unwrap())
+}
+
+/// A frame with a datagram between a guest and its name server.
+fn datagram(is_answer: bool, content: &[u8]) -> Vec<u8> {
+    let mut packet = packet(UDP, NAME_SERVER.octets(), 53, 0, 0);
+    if is_answer {
+        packet.copy_within(12..16, 16);
+        packet[12..16].copy_from_slice(&NAME_SERVER.octets());
+        packet.copy_within(20..22, 22);
+        packet[20..22].copy_from_slice(&53_u16.to_be_bytes());
+    }
+    packet[24..26].copy_from_slice(&u16::try_from(8 + content.len()).unwrap().to_be_bytes());
+    packet.extend(content);
+    ethernet(0x800, &packet)
+}
+
+fn ask(policy: &Policy, name: &str) -> Verdict {
+    policy.judge(&datagram(false, &query(name)))
 }
 
 fn ethernet(kind: u16, content: &[u8]) -> Vec<u8> {
@@ -89,7 +115,7 @@ fn the_name_server_has_one_port() {
     assert_eq!(with_options(12, 54), Verdict::Refuse);
     let later_part = packet(UDP, to, 53, 0, 1);
     assert_eq!(policy().judge(&ethernet(0x800, &later_part)), Verdict::Refuse);
-    let mut without = Policy::new((Ipv4Addr::new(10, 0, 2, 0), 24), None);
+    let without = Policy::new(NETWORK, None, Egress::All);
     assert_eq!(without.judge(&ethernet(0x800, &packet(UDP, to, 53, 0, 0))), Verdict::Refuse);
 }
 
@@ -109,6 +135,97 @@ fn all_but_ipv4_stays_inside() {
     let mut ipv6 = content;
     ipv6[0] = 0x65;
     assert_eq!(policy().judge(&ethernet(0x800, &ipv6)), Verdict::Drop);
+}
+
+#[test]
+fn where_nothing_may_be_reached_names_have_no_addresses() {
+    let policy = policy_of("nothing");
+    for to in [[198, 51, 100, 9], [127, 0, 0, 1]] {
+        for protocol in [TCP, UDP, ICMP] {
+            let frame = ethernet(0x800, &packet(protocol, to, 443, 0, 0));
+            assert_eq!(policy.judge(&frame), Verdict::Refuse, "{to:?}");
+        }
+    }
+    assert_eq!(ask(&policy, "a.example"), Verdict::NoSuchName);
+    assert_eq!(policy.judge(&ethernet(0x806, &[0; 28])), Verdict::Pass);
+}
+
+#[test]
+fn a_list_allows_what_is_on_it_alone() {
+    let policy = policy_of("allow 198.51.100.0/24 203.0.113.7:443 127.0.0.0/8 10.0.2.0/24");
+    let judge = |protocol, to, port, part| {
+        policy.judge(&ethernet(0x800, &packet(protocol, to, port, 0, part)))
+    };
+    for (protocol, to, port, part, verdict) in [
+        (TCP, [198, 51, 100, 255], 22, 0, Verdict::Pass),
+        (ICMP, [198, 51, 100, 9], 0, 0, Verdict::Pass),
+        (UDP, [198, 51, 100, 9], 0, 7, Verdict::Pass),
+        (TCP, [198, 51, 101, 0], 22, 0, Verdict::Refuse),
+        (TCP, [203, 0, 113, 7], 443, 0, Verdict::Pass),
+        (UDP, [203, 0, 113, 7], 443, 0, Verdict::Pass),
+        (TCP, [203, 0, 113, 7], 80, 0, Verdict::Refuse),
+        (ICMP, [203, 0, 113, 7], 443, 0, Verdict::Refuse),
+        // The port of a later part is somewhere else.
+        (UDP, [203, 0, 113, 7], 443, 1, Verdict::Refuse),
+        (TCP, [203, 0, 113, 8], 443, 0, Verdict::Refuse),
+        // These are nobody's to allow.
+        (TCP, [127, 0, 0, 1], 443, 0, Verdict::Refuse),
+        (TCP, [10, 0, 2, 2], 443, 0, Verdict::Refuse),
+    ] {
+        assert_eq!(judge(protocol, to, port, part), verdict, "{protocol} {to:?} {port} {part}");
+    }
+    assert_eq!(ask(&policy, "a.example"), Verdict::NoSuchName);
+}
+
+#[test]
+fn an_answer_of_the_name_server_opens_the_address_of_an_allowed_name() {
+    let policy = policy_of("allow a.example:443 *.b.example");
+    let to = [203, 0, 113, 7];
+    let judge = |port| policy.judge(&ethernet(0x800, &packet(TCP, to, port, 0, 0)));
+    assert_eq!(ask(&policy, "A.Example"), Verdict::Pass);
+    assert_eq!(ask(&policy, "b.example"), Verdict::NoSuchName);
+    assert_eq!(judge(443), Verdict::Refuse);
+
+    let answer = response("a.example", &[(to.into(), 60), (Ipv4Addr::LOCALHOST, 60)]);
+    // Neither another name's, nor what the guest sends, nor another's than the name server's.
+    policy.note(&datagram(true, &response("evil.example", &[(to.into(), 60)])));
+    policy.judge(&datagram(false, &answer));
+    policy.note(&datagram(false, &answer));
+    assert_eq!(judge(443), Verdict::Refuse);
+
+    policy.note(&datagram(true, &answer));
+    assert_eq!((judge(443), judge(80)), (Verdict::Pass, Verdict::Refuse));
+    // A name that has this host's address opens nothing.
+    let loopback = ethernet(0x800, &packet(TCP, [127, 0, 0, 1], 443, 0, 0));
+    assert_eq!(policy.judge(&loopback), Verdict::Refuse);
+    policy.note(&datagram(true, &response("c.b.example", &[(to.into(), 60)])));
+    assert_eq!(judge(80), Verdict::Pass);
+}
+
+#[test]
+fn a_question_that_is_none_is_refused() {
+    let policy = policy_of("allow a.example");
+    let mut two = query("a.example");
+    two[5] = 2;
+    for content in [&[][..], &two, &response("a.example", &[])] {
+        assert_eq!(policy.judge(&datagram(false, content)), Verdict::Refuse);
+    }
+    // One in parts is not put together.
+    let mut first_part = datagram(false, &query("a.example"));
+    first_part[14 + 6] = 0x20;
+    assert_eq!(policy.judge(&first_part), Verdict::Refuse);
+}
+
+#[test]
+fn who_asks_for_a_name_that_is_not_allowed_is_answered() {
+    let frame = datagram(false, &query("evil.example"));
+    let answer = refusal::no_such_name(&frame).unwrap();
+    assert_eq!(answer[..4], u32::try_from(answer.len() - 4).unwrap().to_be_bytes());
+    let packet = &answer[4 + 14..];
+    assert_eq!(refusal::checksum(&packet[..20]), 0);
+    assert_eq!(packet[12..20], [10, 0, 2, 3, 10, 0, 2, 15]);
+    assert_eq!(packet[20..24], [0, 53, 0x0f, 0xa0]);
+    assert_eq!(packet[28..32], [0x12, 0x34, 0x81, 0x83]);
 }
 
 /// What is cut off anywhere never passes for something that it is not, and stops nothing.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::guest::Guest;
 use super::world::{HOST, HOST_TOO, METADATA, NEIGHBOUR, PORT, SOMEBODY, World, wait_for};
 use crate::network::passt::Passt;
-use crate::network::{GATEWAY, GUEST, NAME_SERVER, NETWORK, user};
+use crate::network::{Egress, GATEWAY, GUEST, NAME_SERVER, NETWORK, user};
 
 /// The program of a network, started in the host's namespace as the supervisor starts it.
 struct Running {
@@ -25,6 +25,10 @@ struct Running {
 impl Running {
     /// `None`, with the reason printed, where there is no passt.
     fn start(world: &World) -> Option<Self> {
+        Self::start_with(world, &Egress::All)
+    }
+
+    fn start_with(world: &World, egress: &Egress) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let supervisor = directory.path().join("supervisor");
         fs_err::write(&supervisor, smolvm_supervisor::PROGRAM).unwrap();
@@ -33,7 +37,7 @@ impl Running {
         fs_err::write(&name_servers, "nameserver 127.0.0.1\n").unwrap();
 
         let name_server = Some(Ipv4Addr::LOCALHOST);
-        let plan = || user(directory.path(), &Passt::find(), name_server).unwrap();
+        let plan = || user(directory.path(), &Passt::find(), name_server, egress).unwrap();
         let plan = world.host.within(plan);
         let Some(helper) = plan.helper else {
             skip(&plan.notice.unwrap());
@@ -145,6 +149,98 @@ fn a_guest_asks_the_hosts_name_server() {
     assert_eq!(&buffer[..length], b"question");
     name_server.send_to(b"answer", from).unwrap();
     assert_eq!(guest.expect_datagram(), (NAME_SERVER, b"answer".to_vec()));
+}
+
+/// What a guest asks a name server for: the address of this name, by RFC 1035.
+fn question(name: &str) -> Vec<u8> {
+    let mut message = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        message.push(u8::try_from(label.len()).unwrap());
+        message.extend(label.as_bytes());
+    }
+    message.extend([0, 0, 1, 0, 1]);
+    message
+}
+
+/// The answer to a question: the name has these addresses for a minute.
+fn answer(question: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
+    let mut message = question.to_vec();
+    message[2..4].copy_from_slice(&[0x81, 0x80]);
+    message[7] = u8::try_from(addresses.len()).unwrap();
+    for address in addresses {
+        message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        message.extend(address.octets());
+    }
+    message
+}
+
+#[test]
+fn a_guest_reaches_what_is_allowed_and_nothing_else() {
+    let Some(world) = World::new() else { return };
+    let (host, internet) = (world.host.servers(), world.internet.servers());
+    let allowed = format!("allow {NEIGHBOUR}:{PORT} {HOST}/24 127.0.0.0/8 169.254.0.0/16");
+    let Some(running) = Running::start_with(&world, &allowed.parse().unwrap()) else { return };
+    let mut guest = Guest::connect(&running.socket);
+
+    for (address, port) in [
+        (SOMEBODY, PORT),
+        (NEIGHBOUR, PORT + 1),
+        // No list allows this host, or metadata.
+        (HOST, PORT),
+        (Ipv4Addr::LOCALHOST, PORT),
+        (METADATA[0], PORT),
+    ] {
+        guest.connect_to(address, port);
+        assert_eq!(guest.expect_refusal(), address);
+        guest.send_datagram(address, port, b"forbidden");
+        assert_eq!(guest.expect_refusal(), address);
+    }
+    guest.send_datagram(NEIGHBOUR, PORT, b"allowed");
+    internet.expect_datagram(b"allowed");
+    internet.assert_untouched();
+    host.assert_untouched();
+    guest.connect_to(NEIGHBOUR, PORT);
+    assert_eq!(guest.expect_connected(), NEIGHBOUR);
+}
+
+/// Names are allowed, not addresses: those are what the name server says at the time.
+#[test]
+fn the_address_of_an_allowed_name_opens_when_it_is_told() {
+    let Some(world) = World::new() else { return };
+    let name_server = world.host.within(|| UdpSocket::bind("127.0.0.1:53").unwrap());
+    name_server.set_nonblocking(true).unwrap();
+    let internet = world.internet.servers();
+    let allowed = format!("allow a.example:{PORT} *.b.example");
+    let Some(running) = Running::start_with(&world, &allowed.parse().unwrap()) else { return };
+    let mut guest = Guest::connect(&running.socket);
+    let mut buffer = [0; 100];
+
+    for forbidden in ["evil.example", "b.example", "secret.evil.example"] {
+        guest.send_datagram(NAME_SERVER, 53, &question(forbidden));
+        let (from, response) = guest.expect_datagram();
+        assert_eq!(from, NAME_SERVER);
+        assert_eq!(response[3] & 0xf, 3, "{forbidden}: there is no such name");
+    }
+    guest.send_datagram(SOMEBODY, PORT, b"before");
+    assert_eq!(guest.expect_refusal(), SOMEBODY);
+
+    // A name's owner may say what he likes: this host is not opened by it.
+    let told = [SOMEBODY, HOST, Ipv4Addr::LOCALHOST, METADATA[0]];
+    guest.send_datagram(NAME_SERVER, 53, &question("a.example"));
+    let (length, from) = wait_for(|| name_server.recv_from(&mut buffer).ok());
+    assert_eq!(buffer[12..length], question("a.example")[12..], "the first question that came");
+    name_server.send_to(&answer(&buffer[..length], &told), from).unwrap();
+    let (_, response) = guest.expect_datagram();
+    assert_eq!(response[7], 4);
+
+    guest.send_datagram(SOMEBODY, PORT + 1, b"another port");
+    assert_eq!(guest.expect_refusal(), SOMEBODY);
+    for address in &told[1..] {
+        guest.send_datagram(*address, PORT, b"forbidden");
+        assert_eq!(guest.expect_refusal(), *address);
+    }
+    guest.send_datagram(SOMEBODY, PORT, b"after");
+    internet.expect_datagram(b"after");
 }
 
 /// A guest with a DHCP client of its own is told the address that the agent has set up.

@@ -9,14 +9,14 @@ use tempfile::tempdir;
 
 use super::world::{Namespace, World};
 use crate::network::passt::Passt;
-use crate::network::{Egress, Mode, NetworkError, NetworkPlan, address, plan, user};
+use crate::network::{Egress, Mode, NetworkError, NetworkPlan, Uplink, address, plan, user};
 
 const NAME_SERVER: Option<Ipv4Addr> = Some(Ipv4Addr::new(9, 9, 9, 9));
 
 /// The notice of a plan whose network leads nowhere.
 fn notice_of_restricted(plan: NetworkPlan) -> String {
     let device = plan.device.unwrap();
-    assert_eq!(device.egress, Egress::Restricted);
+    assert_eq!(device.uplink, Uplink::Restricted);
     assert_eq!(Some(device.guest.address), address(Mode::User));
     assert!(device.guest.dns.is_empty());
     assert!(plan.helper.is_none());
@@ -33,14 +33,15 @@ fn broken_passt(directory: &Path, script: &str) -> Passt {
 
 #[test]
 fn without_a_network_there_is_nothing() {
-    let plan = plan(Mode::None, Path::new("/nowhere")).unwrap();
+    let plan = plan(Mode::None, &Egress::All, Path::new("/nowhere")).unwrap();
     assert_eq!(plan, NetworkPlan { device: None, helper: None, notice: None });
     assert_eq!(address(Mode::None), None);
 }
 
 #[test]
 fn without_passt_the_network_leads_nowhere_and_the_package_is_named() {
-    let plan = user(Path::new("/run"), &Passt::at("/nowhere/passt"), NAME_SERVER).unwrap();
+    let plan =
+        user(Path::new("/run"), &Passt::at("/nowhere/passt"), NAME_SERVER, &Egress::All).unwrap();
     let notice = notice_of_restricted(plan);
     assert!(notice.contains("Install the package passt"), "{notice}");
 }
@@ -48,7 +49,7 @@ fn without_passt_the_network_leads_nowhere_and_the_package_is_named() {
 #[test]
 fn a_host_without_a_route_is_told_so_in_passts_words() {
     let Some(island) = Namespace::new() else { return };
-    let plan = || user(Path::new("/run"), &Passt::find(), NAME_SERVER).unwrap();
+    let plan = || user(Path::new("/run"), &Passt::find(), NAME_SERVER, &Egress::All).unwrap();
     let notice = notice_of_restricted(island.within(plan));
     assert!(notice.contains("interface"), "{notice}");
     assert!(!notice.contains("syslog"), "{notice}");
@@ -64,7 +65,9 @@ fn a_passt_that_fails_or_hangs_is_no_network() {
         ("head -c 46 /dev/zero >&9; exec sleep 1000", "its answer is none"),
     ] {
         let passt = broken_passt(directory.path(), script);
-        let notice = notice_of_restricted(user(directory.path(), &passt, NAME_SERVER).unwrap());
+        let notice = notice_of_restricted(
+            user(directory.path(), &passt, NAME_SERVER, &Egress::All).unwrap(),
+        );
         assert!(notice.contains(said), "{script}: {notice}");
     }
 }
@@ -72,7 +75,8 @@ fn a_passt_that_fails_or_hangs_is_no_network() {
 #[test]
 fn without_a_name_server_passt_is_not_told_to_ask_one() {
     let Some(world) = World::new() else { return };
-    let plan = world.host.within(|| user(Path::new("/run"), &Passt::find(), None).unwrap());
+    let plan =
+        world.host.within(|| user(Path::new("/run"), &Passt::find(), None, &Egress::All).unwrap());
     let notice = plan.notice.unwrap();
     let Some(helper) = plan.helper else { return skip(&notice) };
     assert!(notice.contains("resolv.conf"), "{notice}");
@@ -84,7 +88,7 @@ fn without_a_name_server_passt_is_not_told_to_ask_one() {
 fn a_socket_that_no_kernel_takes_is_refused_by_name() {
     let Some(world) = World::new() else { return };
     let runtime = Path::new("/run").join("x".repeat(100));
-    let plan = world.host.within(|| user(&runtime, &Passt::find(), NAME_SERVER));
+    let plan = world.host.within(|| user(&runtime, &Passt::find(), NAME_SERVER, &Egress::All));
     match plan {
         Ok(plan) => skip(&plan.notice.unwrap()),
         Err(error) => {
