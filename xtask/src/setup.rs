@@ -108,6 +108,12 @@ const NEEDS: &[Need] = &[
         scope: Scope::Tests,
     },
     Need {
+        program: "nft",
+        package: "nftables",
+        purpose: "rules for guests with a tap",
+        scope: Scope::Tests,
+    },
+    Need {
         program: "python3",
         package: "python3",
         purpose: "runs commands as subprocess does",

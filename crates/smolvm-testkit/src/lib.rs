@@ -38,6 +38,7 @@ mod disk;
 mod headers;
 mod ledger;
 mod listener;
+pub mod network;
 mod nginx;
 mod numbers;
 mod proxy;

@@ -1,5 +1,6 @@
 //! Booting: from a machine's record to an agent that answers.
 
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use crate::initrd::{Initrd, modules};
 use crate::network::{self, Device, GuestNetwork, NetworkPlan, Uplink};
 use crate::record::DiskRecord;
 use crate::session::{Session, SessionError};
-use crate::supervisor::{Mode, Program, Supervisor};
+use crate::supervisor::{Mode, Program, Setting, Supervisor};
 use crate::vm::{Machine, SmolVm};
 
 /// One start of a machine.
@@ -43,6 +44,9 @@ enum Failed {
 
 /// How long the end of a VMM may take to be heard of, after its agent's channel has ended.
 const END: Duration = Duration::from_secs(2);
+
+/// The number of the tap device's descriptor in the VMM.
+const TAP_FD: RawFd = 8;
 
 /// How long the VMM may take to tell its status.
 const QMP: Duration = Duration::from_millis(500);
@@ -73,7 +77,6 @@ pub(crate) fn boot(
         return Err(VmError::Cancelled { id: vm.id.to_string() });
     };
 
-    let machine: &Machine = machine;
     let (Some(assets), Some(supervisor)) = (&machine.assets, &machine.supervisor) else {
         return Err(VmError::NotOwner { id: vm.id.to_string() });
     };
@@ -88,7 +91,15 @@ pub(crate) fn boot(
         deadline: Instant::now() + timeout,
         cancel,
     };
-    boot.run()
+    let session = boot.run()?;
+    let (record, runtime) = (&mut machine.record, &vm.dirs.runtime);
+    let address = network::address_in(record.network.into(), runtime)?;
+    if record.address != address {
+        record.address = address;
+        // Others read it there.
+        record.write(&vm.dirs)?;
+    }
+    Ok(session)
 }
 
 /// What was said already: the same for every machine of this process.
@@ -109,6 +120,17 @@ fn nic(device: &Device) -> Nic {
     match &device.uplink {
         Uplink::Filter { socket } => Nic::Stream { socket: socket.clone(), mac },
         Uplink::Restricted => Nic::Restricted { mac },
+        Uplink::Tap { .. } => Nic::Tap { number: TAP_FD, mac },
+    }
+}
+
+/// What the VMM is started with for its network device.
+fn network_settings(device: Option<&Device>) -> Vec<Setting> {
+    match device.map(|device| &device.uplink) {
+        Some(Uplink::Tap { name }) => {
+            vec![Setting::Network, Setting::Tap { number: TAP_FD, name: (*name).to_owned() }]
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -206,7 +228,8 @@ impl Boot<'_> {
         let spec = self.spec(variant, &network);
         let mut argv = vec![self.qemu.program.clone().into_os_string()];
         argv.extend(backend::arguments(&spec));
-        programs.push(Program::vmm(argv));
+        let settings = network_settings(network.device.as_ref());
+        programs.push(settings.into_iter().fold(Program::vmm(argv), Program::with));
         let launched = self.supervisor.launch(&programs);
         launched.map_err(|source| {
             Failed::ForGood(VmError::Supervisor { id: self.vm.id.to_string(), source })
@@ -253,7 +276,7 @@ impl Boot<'_> {
     fn set_up(&self, session: &Session, network: &NetworkPlan) -> Result<(), VmError> {
         session.set_time().map_err(|source| self.vm.session_error(source))?;
         if let Some(device) = &network.device {
-            let network = for_agent(&device.guest, self.vm.id.as_str());
+            let network = for_agent(&device.guest.get()?, self.vm.id.as_str());
             session.set_network(&network).map_err(|source| self.vm.session_error(source))?;
         }
         Ok(())

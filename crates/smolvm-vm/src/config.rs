@@ -89,6 +89,11 @@ pub enum NetworkMode {
     /// What this user can reach, but not this host itself: neither its loopback nor link-local or
     /// metadata addresses. Needs no privileges and never touches the host's firewall.
     User,
+    /// The same, through a tap device of the machine's own and the kernel of this host, which
+    /// reaches the guest by the address that [`SmolVm::get_ip`](crate::SmolVm::get_ip) tells.
+    /// Needs root, the packages `nftables` and `iproute2`, and a host that passes packets on
+    /// (`sysctl net.ipv4.ip_forward=1`).
+    Tap,
     /// Nothing.
     None,
 }
@@ -97,6 +102,7 @@ impl From<NetworkMode> for network::Mode {
     fn from(mode: NetworkMode) -> Self {
         match mode {
             NetworkMode::Auto | NetworkMode::User => Self::User,
+            NetworkMode::Tap => Self::Tap,
             NetworkMode::None => Self::None,
         }
     }

@@ -23,6 +23,7 @@ pub(crate) fn create(config: VmConfig) -> Result<SmolVm, VmError> {
     let config = config.complete()?;
     let places = Places::make(config.vms_dir.as_deref())?;
     supervisor::sweep(places.vms());
+    network::sweep();
     let assets = Assets::open(&config.kernel, &config.rootfs, config.initrd.as_ref())?;
     let id = config.id.clone().unwrap_or_else(VmId::make_up);
     let dirs = places.of(&id);

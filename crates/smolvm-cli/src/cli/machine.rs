@@ -110,7 +110,7 @@ pub(crate) struct MachineArgs {
     /// Give the VM this many processors; 2, or 1 where they are emulated
     #[arg(long, value_name = "N")]
     pub(crate) cpus: Option<u32>,
-    /// What the guest can reach: the network but not this host, or nothing
+    /// What the guest's network is: this user's, a tap device (as root), or none
     #[arg(long, value_enum, default_value_t)]
     pub(crate) net: NetworkName,
     /// Let the guest reach nothing but this (repeat it for more): an address, a network or a name,
@@ -157,6 +157,7 @@ pub(crate) struct ExecArgs {
 pub(crate) enum NetworkName {
     #[default]
     User,
+    Tap,
     None,
 }
 

@@ -27,6 +27,7 @@ pub(super) fn open_image(session: &Session<'_>, name: &str) -> Result<OpenImage,
 pub(super) fn configure(session: &Session<'_>, config: VmConfig, args: &MachineArgs) -> VmConfig {
     let mut config = config.mem_size_mib(args.mem).network(match args.net {
         NetworkName::User => NetworkMode::User,
+        NetworkName::Tap => NetworkMode::Tap,
         NetworkName::None => NetworkMode::None,
     });
     config = config.egress(match (args.egress, args.allow.as_slice()) {

@@ -15,7 +15,7 @@ pub(crate) const AGENT_NUMBER: RawFd = 9;
 /// The number of the first file in the VMM.
 const FIRST_FILE: RawFd = 10;
 /// No descriptor for the VMM has this number or a higher one, everything else here has.
-const FIRST_OWN: RawFd = 64;
+pub(crate) const FIRST_OWN: RawFd = 64;
 
 /// What the supervisor was started with.
 pub(crate) struct Arguments {

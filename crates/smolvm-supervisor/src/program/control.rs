@@ -48,6 +48,22 @@ pub struct Program {
     pub arguments: Vec<OsString>,
     /// The Unix socket that it listens on when it is ready. Without one it is ready at once.
     pub socket: Option<PathBuf>,
+    /// What else it is started with.
+    pub settings: Vec<Setting>,
+}
+
+/// What a VMM is started with besides its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// It is in the network namespace of the program that was started before it.
+    Network,
+    /// It has the tap device of this name, which is in its network namespace, as a descriptor.
+    Tap {
+        /// The number of the descriptor.
+        number: i32,
+        /// The name of the device.
+        name: String,
+    },
 }
 
 /// How a process ended.
@@ -83,7 +99,15 @@ impl Program {
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
         socket: impl Into<Option<PathBuf>>,
     ) -> Self {
-        Self { arguments: arguments.into_iter().map(Into::into).collect(), socket: socket.into() }
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Self { arguments, socket: socket.into(), settings: Vec::new() }
+    }
+
+    /// The same, started with this as well.
+    #[must_use]
+    pub fn with(mut self, setting: Setting) -> Self {
+        self.settings.push(setting);
+        self
     }
 }
 
@@ -129,7 +153,9 @@ impl Order {
                 let mut texts = Vec::new();
                 for program in programs {
                     texts.push(OsString::from(program.arguments.len().to_string()));
+                    texts.push(OsString::from(program.settings.len().to_string()));
                     texts.push(program.socket.clone().unwrap_or_default().into_os_string());
+                    texts.extend(program.settings.iter().map(Setting::encode));
                     texts.extend(program.arguments.iter().cloned());
                 }
                 message(b'l', &texts)
@@ -146,18 +172,44 @@ impl Order {
                 let mut programs = Vec::new();
                 while let Some(count) = texts.next() {
                     let count = parse(&count)?;
+                    let setting_count: usize = parse(&texts.next().ok_or(Malformed)?)?;
                     let socket = texts.next().ok_or(Malformed)?;
+                    let settings = texts.by_ref().take(setting_count);
+                    let settings = settings.map(|setting| Setting::decode(&setting));
+                    let settings = settings.collect::<Result<Vec<_>, _>>()?;
                     let arguments = texts.by_ref().take(count).collect::<Vec<_>>();
-                    if count == 0 || arguments.len() != count {
+                    if count == 0 || arguments.len() != count || settings.len() != setting_count {
                         return Err(Malformed);
                     }
                     let socket = (!socket.is_empty()).then(|| PathBuf::from(socket));
-                    programs.push(Program { arguments, socket });
+                    programs.push(Program { arguments, socket, settings });
                 }
                 Ok(Self::Launch(programs))
             }
             b'k' => Ok(Self::Kill),
             b'd' => Ok(Self::Delete),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+impl Setting {
+    fn encode(&self) -> OsString {
+        match self {
+            Self::Network => "network".into(),
+            Self::Tap { number, name } => format!("tap {number} {name}").into(),
+        }
+    }
+
+    fn decode(text: &OsStr) -> Result<Self, Malformed> {
+        let text = text.to_str().ok_or(Malformed)?;
+        let (kind, value) = text.split_once(' ').unwrap_or((text, ""));
+        match (kind, value.split_once(' ')) {
+            ("network", None) if value.is_empty() => Ok(Self::Network),
+            ("tap", Some((number, name))) => {
+                let number = number.parse().map_err(|_| Malformed)?;
+                Ok(Self::Tap { number, name: name.to_owned() })
+            }
             _ => Err(Malformed),
         }
     }
@@ -270,7 +322,9 @@ mod tests {
         let orders = [
             Order::Launch(vec![
                 Program::helper(["passt", "--socket", ""], PathBuf::from("/run/net.sock")),
-                Program::vmm(["qemu-system-x86_64"]),
+                Program::vmm(["qemu-system-x86_64"])
+                    .with(Setting::Network)
+                    .with(Setting::Tap { number: 8, name: "tap0".into() }),
             ]),
             Order::Kill,
             Order::Delete,
@@ -300,8 +354,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        let refused: &[&[u8]] =
-            &[b"", b"?", b"l1\0", b"l0\0\0", b"l2\0\0a\0", b"l9999999999999999999\0\0", b"kx"];
+        let refused: &[&[u8]] = &[
+            b"",
+            b"?",
+            b"l1\0",
+            b"l0\x000\0\0",
+            b"l2\x000\0\0a\0",
+            b"l1\x002\0\0network\0",
+            b"l1\x001\0\0tap x y\0a\0",
+            b"l9999999999999999999\0\0",
+            b"kx",
+        ];
         for message in refused {
             let mut messages = Messages::default();
             messages.push(&u32::try_from(message.len()).unwrap().to_le_bytes());

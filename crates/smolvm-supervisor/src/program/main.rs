@@ -2,8 +2,8 @@
 //!
 //! It makes the VM's directories, starts the VMM and the programs beside it, holds the only
 //! connection to the agent in the guest and shares it among any number of clients, writes down
-//! what the guest's console and the VMM say, and leaves nothing behind. As `network` it is one of
-//! those programs itself.
+//! what the guest's console and the VMM say, and leaves nothing behind. As `network` and as `tap` it
+//! is one of those programs itself.
 
 #![allow(clippy::disallowed_methods, reason = "a program of nothing but std has no fs_err")]
 
@@ -19,11 +19,14 @@ mod mux;
 mod network;
 mod owner;
 mod poll;
+#[allow(dead_code, unreachable_pub, reason = "the library shows and uses all of it")]
+mod pool;
 mod signals;
 #[allow(dead_code, unreachable_pub, reason = "the library shows and uses all of it")]
 mod state;
 mod supervisor;
 mod sys;
+mod tap;
 
 use std::io;
 
@@ -31,8 +34,10 @@ use crate::arguments::Arguments;
 
 fn main() -> io::Result<()> {
     let mut arguments = std::env::args_os();
-    if arguments.nth(1).is_some_and(|first| first == network::ROLE) {
-        return network::run(arguments);
+    match arguments.nth(1) {
+        Some(role) if role == network::ROLE => return network::run(arguments),
+        Some(role) if role == tap::ROLE => return tap::run(arguments),
+        _ => {}
     }
     sys::set_name(b"smolvm-supervis\0");
     sys::leave_session();

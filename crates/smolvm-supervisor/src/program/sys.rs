@@ -1,12 +1,14 @@
 //! The system calls that `std` has no safe way to, behind functions that are safe to call.
 #![expect(unsafe_code, reason = "a program of nothing but std reaches the C library by itself")]
 
-use std::ffi::{c_int, c_short, c_ulong};
+use std::ffi::{c_char, c_int, c_short, c_ulong};
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 /// What `poll(2)` takes and gives.
@@ -20,6 +22,14 @@ pub(crate) struct PollFd {
 
 /// `sigset_t` of the C libraries for Linux: 1024 bits.
 type SignalSet = [u64; 16];
+
+/// `struct ifreq` of the kernel, as `TUNSETIFF` takes it.
+#[repr(C)]
+struct InterfaceRequest {
+    name: [u8; NAME_SIZE],
+    flags: c_short,
+    rest: [u8; 22],
+}
 
 pub(crate) const POLLIN: c_short = 1;
 pub(crate) const POLLOUT: c_short = 4;
@@ -41,6 +51,14 @@ const F_DUPFD_CLOEXEC: c_int = 1030;
 const O_NONBLOCK: c_int = 0o4000;
 const O_CLOEXEC: c_int = 0o2_000_000;
 
+const O_RDWR: c_int = 2;
+
+const CLONE_NEWNET: c_int = 0x4000_0000;
+const TUNSETIFF: c_ulong = 0x4004_54ca;
+/// `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`.
+const IFF_TAP_PLAIN: c_short = 0x0002 | 0x1000 | 0x4000;
+const NAME_SIZE: usize = 16;
+
 const PR_SET_PDEATHSIG: c_int = 1;
 const PR_SET_NAME: c_int = 15;
 
@@ -50,6 +68,10 @@ unsafe extern "C" {
     fn dup2(old: c_int, new: c_int) -> c_int;
     fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int;
     fn close(fd: c_int) -> c_int;
+    fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+    fn unshare(flags: c_int) -> c_int;
+    fn setns(fd: c_int, kind: c_int) -> c_int;
     fn setsid() -> c_int;
     fn getppid() -> c_int;
     fn prctl(option: c_int, ...) -> c_int;
@@ -141,32 +163,57 @@ pub(crate) fn catch_signals() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// What a child is to be besides a copy of this process that executes something else.
+#[derive(Debug, Default)]
+pub(crate) struct Preparation {
+    /// Descriptors and the numbers that they have in the child. They are numbered higher here than
+    /// any of these.
+    pub(crate) handed: Vec<(OwnedFd, RawFd)>,
+    /// The numbers of open descriptors that it inherits.
+    pub(crate) files: std::ops::Range<RawFd>,
+    /// The network namespace that it is in.
+    pub(crate) network: Option<OwnedFd>,
+    /// A tap device of that namespace, and the number of the descriptor that it becomes.
+    pub(crate) tap: Option<(TapName, RawFd)>,
+}
+
+/// The name of a network device as the kernel takes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TapName([u8; NAME_SIZE]);
+
+impl TapName {
+    /// `None`: it is too long.
+    pub(crate) fn new(name: &[u8]) -> Option<Self> {
+        let mut bytes = [0; NAME_SIZE];
+        // The last byte ends it.
+        bytes[..NAME_SIZE - 1].get_mut(..name.len())?.copy_from_slice(name);
+        Some(Self(bytes))
+    }
+}
+
 /// Has the kernel kill the child when this thread ends, whatever ends it; gives the child the
-/// usual reactions to signals; and hands it `agent` as the descriptor numbered `agent_number`, and
-/// the open descriptors numbered `files`.
-pub(crate) fn prepare_child(
-    command: &mut Command,
-    agent: Option<OwnedFd>,
-    agent_number: RawFd,
-    files: std::ops::Range<RawFd>,
-) {
+/// usual reactions to signals, and what it is to have.
+pub(crate) fn prepare_child(command: &mut Command, preparation: Preparation) {
     let supervisor = std::process::id();
+    let Preparation { handed, files, network, tap } = preparation;
     let prepare = move || {
         // SAFETY: none of these calls involves memory that is shared with the other process, takes
         // a lock or allocates; all are allowed between fork and exec.
         unsafe {
-            check(prctl(PR_SET_PDEATHSIG, c_ulong::from(SIGKILL.unsigned_abs())))?;
-            // It may have ended before that.
-            if u32::try_from(getppid()) != Ok(supervisor) {
-                return Err(io::Error::from(io::ErrorKind::BrokenPipe));
-            }
+            die_with(supervisor)?;
             for number in [SIGHUP, SIGINT, SIGPIPE] {
                 signal(number, SIG_DFL);
             }
             let none: SignalSet = [0; 16];
             check(sigprocmask(SIG_SETMASK, &raw const none, std::ptr::null_mut()))?;
-            if let Some(agent) = &agent {
-                check(dup2(agent.as_raw_fd(), agent_number))?;
+            if let Some(network) = &network {
+                check(setns(network.as_raw_fd(), CLONE_NEWNET))?;
+            }
+            for (fd, number) in &handed {
+                check(dup2(fd.as_raw_fd(), *number))?;
+            }
+            if let Some((name, number)) = &tap {
+                open_tap(name, *number)?;
             }
             for file in files.clone() {
                 check(fcntl(file, F_SETFD, 0))?;
@@ -176,6 +223,61 @@ pub(crate) fn prepare_child(
     };
     // SAFETY: what the closure does is allowed between fork and exec, as said in it.
     unsafe { command.pre_exec(prepare) };
+}
+
+/// Has the kernel kill the child when this thread ends, whatever ends it.
+pub(crate) fn end_with_parent(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: two system calls without memory are allowed between fork and exec.
+    unsafe { command.pre_exec(move || die_with(parent)) };
+}
+
+/// Has the kernel kill this process when its parent ends.
+fn die_with(parent: u32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { prctl(PR_SET_PDEATHSIG, c_ulong::from(SIGKILL.unsigned_abs())) })?;
+    // It may have ended before that.
+    // SAFETY: it has no arguments and cannot fail.
+    if u32::try_from(unsafe { getppid() }) == Ok(parent) {
+        Ok(())
+    } else {
+        Err(io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+}
+
+/// Opens a tap device that exists as the descriptor of this number, with the header before each
+/// frame that VMMs ask for. Allocates nothing.
+fn open_tap(name: &TapName, number: RawFd) -> io::Result<()> {
+    let mut request = InterfaceRequest { name: name.0, flags: IFF_TAP_PLAIN, rest: [0; 22] };
+    // SAFETY: the path ends with a zero byte; the request is as large as the kernel's and lives
+    // until the call returns; the descriptor was just made and nobody else knows it.
+    unsafe {
+        let tun = check(open(c"/dev/net/tun".as_ptr(), O_RDWR | O_CLOEXEC))?;
+        check(ioctl(tun, TUNSETIFF, &raw mut request))?;
+        check(dup2(tun, number)).map(drop)
+    }
+}
+
+/// Moves the calling thread to a network namespace of its own, in which there is nothing.
+pub(crate) fn enter_new_network() -> io::Result<()> {
+    // SAFETY: no memory is involved; the network alone is no longer shared with other threads.
+    check(unsafe { unshare(CLONE_NEWNET) }).map(drop)
+}
+
+/// Does something in the network namespace of another process.
+pub(crate) fn in_network_of<T: Send>(
+    process: u32,
+    action: impl FnOnce() -> T + Send,
+) -> io::Result<T> {
+    let network = File::open(format!("/proc/{process}/ns/net"))?;
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            // SAFETY: no memory is involved; this thread ends before it does anything else.
+            check(unsafe { setns(network.as_raw_fd(), CLONE_NEWNET) })?;
+            Ok(action())
+        });
+        inside.join().unwrap_or_else(|_| Err(io::Error::other("a thread has panicked")))
+    })
 }
 
 fn check(result: c_int) -> io::Result<c_int> {

@@ -65,6 +65,8 @@ pub(crate) enum Nic {
     Stream { socket: PathBuf, mac: String },
     /// The VMM's own network, which leads nowhere.
     Restricted { mac: String },
+    /// A tap device that the VMM has as a descriptor of this number.
+    Tap { number: RawFd, mac: String },
 }
 
 impl Disk {

@@ -29,4 +29,43 @@ pub enum NetworkError {
         /// Why not.
         source: io::Error,
     },
+
+    /// A tap device needs more privileges than this process has.
+    #[error(
+        "a tap network needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN). Run as root, or use the network `user`, which needs no privileges"
+    )]
+    Privileges,
+
+    /// This host does not pass packets on.
+    #[error(
+        "a tap network needs a host that passes packets on, and this one does not. Have it do so: sysctl -w net.ipv4.ip_forward=1"
+    )]
+    Forwarding,
+
+    /// A program that a tap network needs is missing.
+    #[error("a tap network needs {program}, which is missing. Install the package {package}")]
+    Missing {
+        /// The program.
+        program: &'static str,
+        /// The Debian package that has it.
+        package: &'static str,
+    },
+
+    /// The addresses for guests with a tap are no network.
+    #[error(
+        "SMOLVM_TAP_POOL is {pool:?}, and must be an IPv4 network of at least two addresses, such as 10.87.0.0/16"
+    )]
+    Pool {
+        /// What was given.
+        pool: String,
+    },
+
+    /// What the program beside the VM tells of the guest's addresses cannot be read.
+    #[error("cannot read the guest's addresses from {}: {source}", path.display())]
+    Told {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
 }

@@ -1,12 +1,16 @@
 //! What a guest's network device is connected to, planned before the VMM is started.
 //!
-//! No privileges are needed and the host's firewall is never touched: passt turns the guest's
-//! packets into sockets of the user's, and a filter of ours before it keeps the guest from this
-//! host, whose loopback and metadata addresses those sockets would reach.
+//! For the network `user` no privileges are needed and the host's firewall is never touched: passt
+//! turns the guest's packets into sockets of the user's, and a filter of ours before it keeps the
+//! guest from this host, whose loopback and metadata addresses those sockets would reach.
+//!
+//! For `tap` the guest has a device in a network namespace of the VM's own, with rules of its own,
+//! from where the host's kernel passes its packets on.
 
 mod error;
 mod name_server;
 mod passt;
+mod tap;
 
 #[cfg(test)]
 mod tests;
@@ -18,12 +22,16 @@ use std::path::{Path, PathBuf};
 pub use error::NetworkError;
 use passt::Passt;
 pub use smolvm_supervisor::egress::{Destination, DestinationError, Egress};
+use tap::Tap;
+pub(crate) use tap::sweep;
 
 /// What a guest is to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// What the user can reach over IPv4, but not this host, its link or metadata servers.
     User,
+    /// The same, through a tap device and the host's kernel.
+    Tap,
     /// Nothing: it has no network device.
     None,
 }
@@ -47,7 +55,16 @@ pub(crate) struct Device {
     /// Where its frames go.
     pub(crate) uplink: Uplink,
     /// What the agent sets up in the guest.
-    pub(crate) guest: GuestNetwork,
+    pub(crate) guest: GuestAddress,
+}
+
+/// When it is known how the guest is to set its device up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GuestAddress {
+    /// From the beginning.
+    Known(GuestNetwork),
+    /// When the program beside the VMM is ready: it says so in this file.
+    Told(PathBuf),
 }
 
 /// Where a guest's frames go.
@@ -61,6 +78,11 @@ pub(crate) enum Uplink {
     },
     /// Nowhere: to the VMM's own network, restricted (QEMU's `-netdev user,restrict=on`).
     Restricted,
+    /// To the tap device of this name, in the network namespace of the program beside the VMM.
+    Tap {
+        /// The device's name.
+        name: &'static str,
+    },
 }
 
 /// A program that the supervisor starts before the VMM, and ends with it.
@@ -90,7 +112,10 @@ pub(crate) struct GuestNetwork {
 /// The name of the network's socket in a VM's runtime directory.
 const SOCKET: &str = "net.sock";
 
-/// The addresses of every guest, which share nothing but these, as QEMU's own network has them.
+const NO_NAME_SERVER: &str =
+    "the VM has no name server: /etc/resolv.conf names none with an IPv4 address";
+
+/// The addresses of every guest of `user`, which share nothing but these, as QEMU's own network has them.
 /// Inside this network only the name server answers, so that a host with an interface in a network
 /// of the same addresses is neither disturbed nor reached.
 const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 0);
@@ -118,14 +143,33 @@ pub(crate) fn plan(
     match mode {
         Mode::None => Ok(NetworkPlan { device: None, helper: None, notice: None }),
         Mode::User => user(runtime, &Passt::find(), name_server::of_this_host(), egress),
+        Mode::Tap => Tap::find().plan(runtime, name_server::of_this_host(), egress, None),
     }
 }
 
-/// The address that a guest has in this mode.
+/// The address that a guest has in this mode, where that is known before it runs.
 pub(crate) fn address(mode: Mode) -> Option<IpAddr> {
     match mode {
         Mode::User => Some(GUEST.into()),
-        Mode::None => None,
+        Mode::Tap | Mode::None => None,
+    }
+}
+
+/// The address of a guest that runs, whose sockets are in the directory `runtime`.
+pub(crate) fn address_in(mode: Mode, runtime: &Path) -> Result<Option<IpAddr>, NetworkError> {
+    match mode {
+        Mode::Tap => tap::address(runtime).map(Some),
+        mode => Ok(address(mode)),
+    }
+}
+
+impl GuestAddress {
+    /// What the agent is told, once the programs beside the VMM are ready.
+    pub(crate) fn get(&self) -> Result<GuestNetwork, NetworkError> {
+        match self {
+            Self::Known(guest) => Ok(guest.clone()),
+            Self::Told(path) => tap::read(path),
+        }
     }
 }
 
@@ -142,21 +186,20 @@ fn user(
     let socket = runtime.join(SOCKET);
     check_length(&socket)?;
     let dns = if name_server.is_some() { vec![NAME_SERVER.into()] } else { Vec::new() };
-    let notice = name_server.is_none().then(|| {
-        "the VM has no name server: /etc/resolv.conf names none with an IPv4 address".to_owned()
-    });
+    let notice = name_server.is_none().then(|| NO_NAME_SERVER.to_owned());
     let helper = HelperProgram {
         argv: filter_arguments(&socket, name_server.is_some(), egress, passt),
         wait_for_socket: socket.clone(),
     };
-    let guest = GuestNetwork { dns, mtu: Some(MTU), ..guest() };
+    let guest = GuestAddress::Known(GuestNetwork { dns, mtu: Some(MTU), ..guest() });
     let device = Device { mac: GUEST_MAC, uplink: Uplink::Filter { socket }, guest };
     Ok(NetworkPlan { device: Some(device), helper: Some(helper), notice })
 }
 
 fn restricted(obstacle: &str) -> NetworkPlan {
     let notice = format!("the VM reaches no other host: {obstacle}");
-    let device = Device { mac: GUEST_MAC, uplink: Uplink::Restricted, guest: guest() };
+    let device =
+        Device { mac: GUEST_MAC, uplink: Uplink::Restricted, guest: GuestAddress::Known(guest()) };
     NetworkPlan { device: Some(device), helper: None, notice: Some(notice) }
 }
 

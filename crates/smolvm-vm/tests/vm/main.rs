@@ -10,6 +10,7 @@
 mod boots;
 mod commands;
 mod disks;
+mod egress;
 mod failures;
 mod files;
 mod images;

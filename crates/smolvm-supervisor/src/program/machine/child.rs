@@ -1,23 +1,27 @@
 //! One program that runs for the VM, and what it says.
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::{self, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::arguments::AGENT_NUMBER;
-use crate::control::Program;
+use crate::arguments::{AGENT_NUMBER, FIRST_OWN};
+use crate::control::{Program, Setting};
 use crate::log::Pump;
 use crate::state::Process;
-use crate::sys;
+use crate::sys::{self, Preparation, TapName};
 
 /// A program that was started and not yet waited for.
 pub(crate) struct Child {
     pub(crate) name: String,
     pub(crate) process: Process,
     handle: process::Child,
+    /// What it was started with.
+    pub(crate) arguments: Vec<OsString>,
     /// What it says about itself.
     pub(crate) messages: Pump,
 }
@@ -28,6 +32,8 @@ pub(crate) struct Endowment {
     pub(crate) agent: UnixStream,
     /// The numbers of the open files.
     pub(crate) files: std::ops::Range<RawFd>,
+    /// The process whose network namespace it may be put in.
+    pub(crate) neighbour: Option<Process>,
 }
 
 /// How long a program that was killed may take to end; one that waits for a dead disk never does.
@@ -39,7 +45,7 @@ impl Child {
         let (reader, writer) = io::pipe()?;
         let mut command = command(program)?;
         command.stdout(writer.try_clone()?).stderr(writer);
-        sys::prepare_child(&mut command, None, AGENT_NUMBER, 0..0);
+        sys::prepare_child(&mut command, Preparation::default());
         Self::start(program, command, reader)
     }
 
@@ -50,8 +56,15 @@ impl Child {
         let console = Pump::new(console)?;
         let mut command = command(program)?;
         command.stdout(console_writer).stderr(writer);
-        let Endowment { agent, files } = endowment;
-        sys::prepare_child(&mut command, Some(OwnedFd::from(agent)), AGENT_NUMBER, files);
+        let Endowment { agent, files, neighbour } = endowment;
+        // Numbered so high that no descriptor is in another's way.
+        let agent = sys::duplicate(agent.as_raw_fd(), FIRST_OWN)?;
+        let handed = vec![(agent, AGENT_NUMBER)];
+        let mut preparation = Preparation { handed, files, ..Preparation::default() };
+        for setting in &program.settings {
+            apply(setting, &mut preparation, neighbour)?;
+        }
+        sys::prepare_child(&mut command, preparation);
         Ok((Self::start(program, command, reader)?, console))
     }
 
@@ -61,7 +74,8 @@ impl Child {
         let handle = command.spawn()?;
         let pid = handle.id();
         let process = Process::find(pid).unwrap_or(Process { pid, start_time: 0 });
-        Ok(Self { name: name.unwrap_or_default(), process, handle, messages })
+        let arguments = program.arguments.clone();
+        Ok(Self { name: name.unwrap_or_default(), process, handle, arguments, messages })
     }
 
     /// How it ended, if it has.
@@ -86,6 +100,26 @@ impl Child {
             thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// Prepares a VMM for one thing that it is started with.
+fn apply(
+    setting: &Setting,
+    preparation: &mut Preparation,
+    neighbour: Option<Process>,
+) -> io::Result<()> {
+    match setting {
+        Setting::Network => {
+            let neighbour = neighbour.ok_or(io::ErrorKind::NotFound)?;
+            let network = File::open(format!("/proc/{}/ns/net", neighbour.pid))?;
+            preparation.network = Some(network.into());
+        }
+        Setting::Tap { number, name } => {
+            let name = TapName::new(name.as_bytes()).ok_or(io::ErrorKind::InvalidInput)?;
+            preparation.tap = Some((name, *number));
+        }
+    }
+    Ok(())
 }
 
 fn command(program: &Program) -> io::Result<Command> {

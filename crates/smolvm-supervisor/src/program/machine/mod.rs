@@ -15,6 +15,7 @@ use crate::control::{How, Program};
 use crate::log::{Log, Pump};
 use crate::poll::PollSet;
 use crate::state::{self, Process};
+use crate::tap;
 
 /// The most bytes of each of the two files of the console's log.
 const CONSOLE_LIMIT: u64 = 1024 * 1024;
@@ -99,7 +100,8 @@ impl Machine {
             }
         }
         let started = channel().and_then(|agent| {
-            Child::vmm(&launch.vmm, Endowment { agent, files: self.files.clone() })
+            let neighbour = self.helpers.last().map(|helper| helper.process);
+            Child::vmm(&launch.vmm, Endowment { agent, files: self.files.clone(), neighbour })
         });
         match started {
             Ok((vmm, console)) => {
@@ -193,6 +195,7 @@ impl Machine {
         for mut helper in self.helpers.drain(..) {
             helper.end();
             helper.messages.drain(&mut self.vmm_log);
+            tap::tidy(&helper.arguments);
             last_words = helper.messages.last_line();
         }
         last_words

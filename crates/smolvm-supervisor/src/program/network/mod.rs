@@ -19,7 +19,7 @@ mod tests;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Shutdown};
-use std::os::fd::OwnedFd;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use self::policy::{Policy, Verdict};
 use crate::egress::{Egress, Network};
-use crate::sys;
+use crate::sys::{self, Preparation};
 
 /// The first argument of a supervisor that is to be this program.
 pub(crate) const ROLE: &str = "network";
@@ -93,7 +93,10 @@ fn start_passt(arguments: &[OsString], socket: UnixStream) -> io::Result<Child> 
         arguments.split_first().ok_or_else(|| invalid("passt is missing"))?;
     let mut command = Command::new(program);
     command.args(arguments).arg("--fd").arg(PASST_SOCKET.to_string()).stdin(Stdio::null());
-    sys::prepare_child(&mut command, Some(OwnedFd::from(socket)), PASST_SOCKET, 0..0);
+    // Numbered so high that it is not in its own way.
+    let socket = sys::duplicate(socket.as_raw_fd(), PASST_SOCKET + 1)?;
+    let handed = vec![(socket, PASST_SOCKET)];
+    sys::prepare_child(&mut command, Preparation { handed, ..Preparation::default() });
     command.spawn()
 }
 

@@ -169,6 +169,10 @@ impl Line {
                 self.option("-netdev", "user,id=net,restrict=on");
                 mac
             }
+            Nic::Tap { number, mac } => {
+                self.option("-netdev", format!("tap,id=net,fd={number}"));
+                mac
+            }
         };
         let mut device = format!("{},netdev=net,mac={mac}", bus.device("virtio-net"));
         if matches!(bus, Bus::Pci) {
@@ -276,10 +280,12 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_leads_nowhere_is_restricted() {
+    fn a_network_is_what_leads_somewhere_or_restricted_or_a_tap() {
         let mut machine = machine(Variant::Microvm);
         machine.network = Some(Nic::Restricted { mac: "52:54:00:00:00:01".to_owned() });
         assert!(line(&machine).contains("user,id=net,restrict=on"));
+        machine.network = Some(Nic::Tap { number: 8, mac: "52:54:00:00:00:01".to_owned() });
+        assert!(line(&machine).contains("-netdev tap,id=net,fd=8 -device virtio-net-device"));
         machine.network = None;
         assert!(!line(&machine).contains("-netdev"));
     }

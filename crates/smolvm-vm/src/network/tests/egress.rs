@@ -6,11 +6,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
+use smolvm_testkit::network::{
+    HOST, HOST_TOO, METADATA, NEIGHBOUR, PORT, SOMEBODY, World, wait_for,
+};
 use smolvm_testkit::skip;
 use tempfile::TempDir;
 
 use super::guest::Guest;
-use super::world::{HOST, HOST_TOO, METADATA, NEIGHBOUR, PORT, SOMEBODY, World, wait_for};
 use crate::network::passt::Passt;
 use crate::network::{Egress, GATEWAY, GUEST, NAME_SERVER, NETWORK, user};
 

@@ -6,7 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::world::wait_for;
+use smolvm_testkit::network::wait_for;
+
 use crate::network::{GATEWAY, GATEWAY_MAC, GUEST, GUEST_MAC};
 
 const TCP: u8 = 6;

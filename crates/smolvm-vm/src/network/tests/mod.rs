@@ -4,4 +4,3 @@
 mod egress;
 mod guest;
 mod plan;
-mod world;

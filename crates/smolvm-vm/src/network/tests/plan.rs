@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use smolvm_testkit::network::{Namespace, World};
 use smolvm_testkit::skip;
 use tempfile::tempdir;
 
-use super::world::{Namespace, World};
 use crate::network::passt::Passt;
 use crate::network::{Egress, Mode, NetworkError, NetworkPlan, Uplink, address, plan, user};
 
@@ -17,8 +17,9 @@ const NAME_SERVER: Option<Ipv4Addr> = Some(Ipv4Addr::new(9, 9, 9, 9));
 fn notice_of_restricted(plan: NetworkPlan) -> String {
     let device = plan.device.unwrap();
     assert_eq!(device.uplink, Uplink::Restricted);
-    assert_eq!(Some(device.guest.address), address(Mode::User));
-    assert!(device.guest.dns.is_empty());
+    let guest = device.guest.get().unwrap();
+    assert_eq!(Some(guest.address), address(Mode::User));
+    assert!(guest.dns.is_empty());
     assert!(plan.helper.is_none());
     plan.notice.unwrap()
 }
@@ -80,7 +81,7 @@ fn without_a_name_server_passt_is_not_told_to_ask_one() {
     let notice = plan.notice.unwrap();
     let Some(helper) = plan.helper else { return skip(&notice) };
     assert!(notice.contains("resolv.conf"), "{notice}");
-    assert!(plan.device.unwrap().guest.dns.is_empty());
+    assert!(plan.device.unwrap().guest.get().unwrap().dns.is_empty());
     assert!(!helper.argv.iter().any(|argument| argument == "--dns-forward"));
 }
 
