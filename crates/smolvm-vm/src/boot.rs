@@ -1,6 +1,5 @@
 //! Booting: from a machine's record to an agent that answers.
 
-use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,12 +13,13 @@ use crate::boot_slot::BootSlot;
 use crate::console;
 use crate::create;
 use crate::disk::BaseUse;
+use crate::endowment::{DISK_FD, Endowment, INITRD_FD, NETWORK_FD, QMP_FD};
 use crate::error::VmError;
 use crate::initrd::{Initrd, modules};
 use crate::network::{self, Device, GuestNetwork, NetworkPlan, Uplink};
 use crate::record::DiskRecord;
 use crate::session::{Session, SessionError};
-use crate::supervisor::{Mode, Program, Setting, Supervisor};
+use crate::supervisor::{Mode, Program, Supervisor};
 use crate::vm::{Machine, SmolVm};
 
 /// One start of a machine.
@@ -44,9 +44,6 @@ enum Failed {
 
 /// How long the end of a VMM may take to be heard of, after its agent's channel has ended.
 const END: Duration = Duration::from_secs(2);
-
-/// The number of the tap device's descriptor in the VMM.
-const TAP_FD: RawFd = 8;
 
 /// How long the VMM may take to tell its status.
 const QMP: Duration = Duration::from_millis(500);
@@ -106,7 +103,7 @@ pub(crate) fn boot(
 static ACCEL_NOTICE: AtomicBool = AtomicBool::new(false);
 static NETWORK_NOTICE: AtomicBool = AtomicBool::new(false);
 
-fn tell_once(told: &AtomicBool, notice: Option<&str>) {
+pub(crate) fn tell_once(told: &AtomicBool, notice: Option<&str>) {
     if let Some(notice) = notice
         && !told.swap(true, Ordering::Relaxed)
     {
@@ -118,19 +115,9 @@ fn tell_once(told: &AtomicBool, notice: Option<&str>) {
 fn nic(device: &Device) -> Nic {
     let mac = device.mac.to_owned();
     match &device.uplink {
-        Uplink::Filter { socket } => Nic::Stream { socket: socket.clone(), mac },
+        Uplink::Filter { .. } => Nic::Stream { number: NETWORK_FD, mac },
         Uplink::Restricted => Nic::Restricted { mac },
-        Uplink::Tap { .. } => Nic::Tap { number: TAP_FD, mac },
-    }
-}
-
-/// What the VMM is started with for its network device.
-fn network_settings(device: Option<&Device>) -> Vec<Setting> {
-    match device.map(|device| &device.uplink) {
-        Some(Uplink::Tap { name }) => {
-            vec![Setting::Network, Setting::Tap { number: TAP_FD, name: (*name).to_owned() }]
-        }
-        _ => Vec::new(),
+        Uplink::Tap { .. } => Nic::Tap { number: NETWORK_FD, mac },
     }
 }
 
@@ -204,9 +191,9 @@ impl Boot<'_> {
     fn disks(&self) -> Vec<Disk> {
         let record = &self.machine.record;
         let DiskRecord::Isolated(isolated) = &record.disk else {
-            return vec![Disk::raw(FileRef::Path(record.rootfs.clone()))];
+            return vec![Disk::raw(FileRef::Inherited(DISK_FD))];
         };
-        let own = FileRef::Path(isolated.path(&self.vm.dirs.state));
+        let own = FileRef::Inherited(DISK_FD);
         let base = FileRef::Inherited(ROOTFS_FD);
         match isolated.base_use() {
             BaseUse::Unused => vec![Disk::raw(own)],
@@ -228,8 +215,14 @@ impl Boot<'_> {
         let spec = self.spec(variant, &network);
         let mut argv = vec![self.qemu.program.clone().into_os_string()];
         argv.extend(backend::arguments(&spec));
-        let settings = network_settings(network.device.as_ref());
-        programs.push(settings.into_iter().fold(Program::vmm(argv), Program::with));
+        let endowment = Endowment {
+            record: &self.machine.record,
+            dirs: &self.vm.dirs,
+            accelerator: self.accelerator,
+            vcpu_count: self.vcpu_count(),
+            device: network.device.as_ref(),
+        };
+        programs.push(endowment.settings().into_iter().fold(Program::vmm(argv), Program::with));
         let launched = self.supervisor.launch(&programs);
         launched.map_err(|source| {
             Failed::ForGood(VmError::Supervisor { id: self.vm.id.to_string(), source })
@@ -246,20 +239,23 @@ impl Boot<'_> {
         }
     }
 
+    fn vcpu_count(&self) -> u32 {
+        self.machine.record.vcpu_count.unwrap_or(match self.accelerator {
+            Accelerator::Kvm => 2,
+            Accelerator::Tcg => 1,
+        })
+    }
+
     fn spec(&self, variant: Variant, network: &NetworkPlan) -> MachineSpec {
         let record = &self.machine.record;
         let architecture = self.assets.kernel.architecture;
-        let vcpu_count = record.vcpu_count.unwrap_or(match self.accelerator {
-            Accelerator::Kvm => 2,
-            Accelerator::Tcg => 1,
-        });
         MachineSpec {
             variant,
             accelerator: self.accelerator,
-            vcpu_count,
+            vcpu_count: self.vcpu_count(),
             mem_size_mib: record.mem_size_mib,
             kernel: FileRef::Inherited(KERNEL_FD),
-            initrd: FileRef::Path(self.vm.dirs.initrd()),
+            initrd: FileRef::Inherited(INITRD_FD),
             command_line: backend::kernel_arguments(
                 architecture,
                 self.accelerator,
@@ -268,7 +264,7 @@ impl Boot<'_> {
             disks: self.disks(),
             network: network.device.as_ref().map(nic),
             vsock_cid: None,
-            qmp_socket: self.vm.dirs.qmp_socket(),
+            qmp_socket: QMP_FD,
         }
     }
 

@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use crate::accel::KvmChecks;
 use crate::backend::{Qemu, in_path};
+use crate::cgroup::Cgroups;
 use crate::kernel::Architecture;
+use crate::network;
 
 /// One thing that a host should have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,7 +74,7 @@ impl HostCheck {
 /// ```
 #[must_use]
 pub fn check_host() -> Vec<HostCheck> {
-    vec![kvm(), qemu(), passt(), mke2fs(), memory()]
+    vec![kvm(), qemu(), passt(), tap(), mke2fs(), memory(), limits()]
 }
 
 fn kvm() -> HostCheck {
@@ -105,6 +107,31 @@ fn passt() -> HostCheck {
             "passt",
             "it is not there; guests reach no network",
             "Install the package passt (Debian, Ubuntu: apt install passt)",
+        ),
+    }
+}
+
+fn tap() -> HostCheck {
+    match network::tap_obstacle() {
+        None => HostCheck::good("tap", "this host makes tap networks"),
+        Some(obstacle) => {
+            let text = obstacle.to_string();
+            let (found, remedy) = text.split_once(". ").unwrap_or((&text, "Use another network"));
+            HostCheck::limited("tap", found, remedy)
+        }
+    }
+}
+
+fn limits() -> HostCheck {
+    match Cgroups::make() {
+        Ok(cgroups) => {
+            HostCheck::good("limits", format!("cgroups limit {}", cgroups.controllers().join(", ")))
+        }
+        Err(reason) => HostCheck::limited(
+            "limits",
+            reason,
+            "Boot the host with cgroups of version 2 alone (systemd.unified_cgroup_hierarchy=1), \
+             or name one that is yours in SMOLVM_CGROUP",
         ),
     }
 }

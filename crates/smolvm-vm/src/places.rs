@@ -11,6 +11,8 @@
 //! <vms>/<id>/disk.*           its own disk
 //! <runtime>/<short>/*.sock    sockets, whose paths must be short
 //! <runtime>/boot-slots/<n>    held while a machine boots
+//! /run/smolvm/tap/<ns>/<n>    held while a machine has that slot's addresses (network `tap`), in
+//!                             this network namespace of the host
 //! ```
 
 use std::fs::DirBuilder;

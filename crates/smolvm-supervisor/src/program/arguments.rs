@@ -14,6 +14,8 @@ use crate::sys;
 pub(crate) const AGENT_NUMBER: RawFd = 9;
 /// The number of the first file in the VMM.
 const FIRST_FILE: RawFd = 10;
+/// The number after the last that a file or other descriptor may have in the VMM.
+const FIRST_OTHER: RawFd = 24;
 /// No descriptor for the VMM has this number or a higher one, everything else here has.
 pub(crate) const FIRST_OWN: RawFd = 64;
 
@@ -76,11 +78,15 @@ impl Arguments {
         sys::place(null.as_fd(), AGENT_NUMBER, true)?;
         let mut files = FIRST_FILE..FIRST_FILE;
         for duplicate in duplicates {
-            if files.end == FIRST_OWN {
+            if files.end == FIRST_OTHER {
                 return Err(invalid("there are too many files"));
             }
             sys::place(duplicate.as_fd(), files.end, true)?;
             files.end += 1;
+        }
+        // Nothing else gets a number that a descriptor of a VMM may have: it would be in its way.
+        for number in files.end..FIRST_OTHER {
+            sys::place(null.as_fd(), number, true)?;
         }
         let control = UnixStream::from(control);
         control.set_nonblocking(true)?;

@@ -9,6 +9,8 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::egress::Network;
 
@@ -29,6 +31,9 @@ pub struct Slot {
 
 /// The name of the host's table of rules, and of the file that is there as long as the table is.
 pub const TABLE: &str = "smolvm";
+/// What the names of the host's ends of guests' links begin with. The rules are about devices of
+/// such names.
+pub(crate) const DEVICES: &str = "smolvm";
 const TABLE_FILE: &str = "table";
 const LOCK: &str = "lock";
 /// How many slots there are at most.
@@ -46,7 +51,7 @@ impl Pool {
     /// Takes the first slot that is free and not `refused`. `None`: all are taken.
     pub fn take(
         &self,
-        network: &Addresses,
+        network: Addresses,
         refused: impl Fn(u16) -> bool,
     ) -> io::Result<Option<Slot>> {
         for number in 0..network.slots() {
@@ -61,6 +66,7 @@ impl Pool {
     }
 
     /// The network that the host's table is made for, where there is one.
+    #[must_use]
     pub fn table(&self) -> Option<String> {
         fs::read_to_string(self.directory.join(TABLE_FILE)).ok()
     }
@@ -71,6 +77,7 @@ impl Pool {
     }
 
     /// Whether somebody has a slot.
+    #[must_use]
     pub fn is_used(&self) -> bool {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         entries.filter(|entry| is_slot(&entry.file_name())).any(|entry| {
@@ -81,8 +88,9 @@ impl Pool {
 }
 
 /// Removes the host's table where no guest needs it any more: after the last one's end, or what a
-/// process that was killed has left. `nft` is the program.
-pub fn tidy(directory: &Path, nft: &Path) -> io::Result<()> {
+/// process that was killed has left. `nft` is the program. The kernel may take a moment to remove a
+/// guest's device: that is waited for as long as `patience`, else the table stays.
+pub fn tidy(directory: &Path, nft: &Path, patience: Duration) -> io::Result<()> {
     if !directory.join(TABLE_FILE).exists() {
         return Ok(());
     }
@@ -90,11 +98,26 @@ pub fn tidy(directory: &Path, nft: &Path) -> io::Result<()> {
     if pool.is_used() || pool.table().is_none() {
         return Ok(());
     }
+    let deadline = Instant::now() + patience;
+    while devices()?.iter().any(|device| device.starts_with(DEVICES)) {
+        // A guest whose keeper was killed may run all the same, and the table is against it.
+        if Instant::now() > deadline {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
     let mut delete = Command::new(nft);
     delete.args(["delete", "table", "inet", TABLE]).stdin(Stdio::null());
     // It fails where the table is gone, as after another network namespace's end.
     delete.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
     fs::remove_file(directory.join(TABLE_FILE))
+}
+
+/// The names of the devices in the network namespace of the calling thread.
+pub(crate) fn devices() -> io::Result<Vec<String>> {
+    let table = fs::read_to_string("/proc/thread-self/net/dev")?;
+    let names = table.lines().filter_map(|line| line.split_once(':'));
+    Ok(names.map(|(name, _)| name.trim().to_owned()).collect())
 }
 
 fn is_slot(name: &std::ffi::OsStr) -> bool {
@@ -168,13 +191,13 @@ mod tests {
         let directory = directory("slots");
         let network = Addresses::parse("10.87.0.0/30").unwrap();
         let pool = Pool::open(&directory).unwrap();
-        let take = || pool.take(&network, |_| false).unwrap().map(|slot| (slot.number, slot));
+        let take = || pool.take(network, |_| false).unwrap().map(|slot| (slot.number, slot));
         let (first, second) = (take().unwrap(), take().unwrap());
         assert_eq!((first.0, second.0), (0, 1));
         assert!(take().is_none());
         drop(first);
         assert_eq!(take().unwrap().0, 0);
-        assert!(pool.take(&network, |number| number == 0).unwrap().is_none());
+        assert!(pool.take(network, |number| number == 0).unwrap().is_none());
         assert!(pool.is_used());
         drop(second);
         assert!(!pool.is_used());
@@ -185,16 +208,16 @@ mod tests {
     fn nothing_is_tidied_as_long_as_somebody_needs_it() {
         let directory = directory("tidy");
         let network = Addresses::parse("10.87.0.0/30").unwrap();
-        tidy(&directory, Path::new("/nowhere/nft")).unwrap();
+        tidy(&directory, Path::new("/nowhere/nft"), Duration::ZERO).unwrap();
         assert!(!directory.exists());
         let pool = Pool::open(&directory).unwrap();
         pool.set_table("10.87.0.0/30").unwrap();
-        let slot = pool.take(&network, |_| false).unwrap();
+        let slot = pool.take(network, |_| false).unwrap();
         drop(pool);
-        tidy(&directory, Path::new("/nowhere/nft")).unwrap();
+        tidy(&directory, Path::new("/nowhere/nft"), Duration::ZERO).unwrap();
         drop(slot);
-        assert!(tidy(&directory, Path::new("/nowhere/nft")).is_err());
-        tidy(&directory, Path::new("true")).unwrap();
+        assert!(tidy(&directory, Path::new("/nowhere/nft"), Duration::ZERO).is_err());
+        tidy(&directory, Path::new("true"), Duration::ZERO).unwrap();
         assert!(!directory.join(TABLE_FILE).exists());
         std::fs::remove_dir_all(directory).unwrap();
     }

@@ -139,6 +139,9 @@ impl Supervisor {
             mux.flush();
             if *mux.agent() != self.state.agent {
                 self.state.agent = mux.agent().clone();
+                if self.state.agent == Agent::Ready {
+                    self.machine.forget_copies();
+                }
                 self.write_state();
             }
         }

@@ -1,7 +1,7 @@
 //! The system calls that `std` has no safe way to, behind functions that are safe to call.
 #![expect(unsafe_code, reason = "a program of nothing but std reaches the C library by itself")]
 
-use std::ffi::{c_char, c_int, c_short, c_ulong};
+use std::ffi::{c_char, c_int, c_short, c_uint, c_ulong};
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -23,6 +23,13 @@ pub(crate) struct PollFd {
 /// `sigset_t` of the C libraries for Linux: 1024 bits.
 type SignalSet = [u64; 16];
 
+/// `struct rlimit` of 64-bit Linux.
+#[repr(C)]
+struct Limit {
+    soft: u64,
+    hard: u64,
+}
+
 /// `struct ifreq` of the kernel, as `TUNSETIFF` takes it.
 #[repr(C)]
 struct InterfaceRequest {
@@ -40,6 +47,7 @@ const SIGHUP: c_int = 1;
 const SIGINT: c_int = 2;
 const SIGKILL: c_int = 9;
 const SIGPIPE: c_int = 13;
+const SIGXFSZ: c_int = 25;
 const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
 const SIG_SETMASK: c_int = 2;
@@ -59,7 +67,12 @@ const TUNSETIFF: c_ulong = 0x4004_54ca;
 const IFF_TAP_PLAIN: c_short = 0x0002 | 0x1000 | 0x4000;
 const NAME_SIZE: usize = 16;
 
+const RLIMIT_FSIZE: c_int = 1;
+const RLIMIT_CORE: c_int = 4;
+const MFD_CLOEXEC: c_uint = 1;
+
 const PR_SET_PDEATHSIG: c_int = 1;
+const PR_SET_NO_NEW_PRIVS: c_int = 38;
 const PR_SET_NAME: c_int = 15;
 
 unsafe extern "C" {
@@ -72,6 +85,12 @@ unsafe extern "C" {
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     fn unshare(flags: c_int) -> c_int;
     fn setns(fd: c_int, kind: c_int) -> c_int;
+    fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
+    fn setgroups(count: usize, groups: *const u32) -> c_int;
+    fn setresgid(real: u32, effective: u32, saved: u32) -> c_int;
+    fn setresuid(real: u32, effective: u32, saved: u32) -> c_int;
+    fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
+    fn write(fd: c_int, bytes: *const c_char, count: usize) -> isize;
     fn setsid() -> c_int;
     fn getppid() -> c_int;
     fn prctl(option: c_int, ...) -> c_int;
@@ -175,6 +194,12 @@ pub(crate) struct Preparation {
     pub(crate) network: Option<OwnedFd>,
     /// A tap device of that namespace, and the number of the descriptor that it becomes.
     pub(crate) tap: Option<(TapName, RawFd)>,
+    /// The user that it runs as, and the groups that it is in besides that of the same number.
+    pub(crate) user: Option<(u32, Vec<u32>)>,
+    /// What puts whoever writes `0` to it into a cgroup.
+    pub(crate) group: Option<OwnedFd>,
+    /// How long the files may become that it writes, in bytes.
+    pub(crate) file_size: Option<u64>,
 }
 
 /// The name of a network device as the kernel takes it.
@@ -195,17 +220,21 @@ impl TapName {
 /// usual reactions to signals, and what it is to have.
 pub(crate) fn prepare_child(command: &mut Command, preparation: Preparation) {
     let supervisor = std::process::id();
-    let Preparation { handed, files, network, tap } = preparation;
+    let Preparation { handed, files, network, tap, user, group, file_size } = preparation;
     let prepare = move || {
         // SAFETY: none of these calls involves memory that is shared with the other process, takes
         // a lock or allocates; all are allowed between fork and exec.
         unsafe {
-            die_with(supervisor)?;
             for number in [SIGHUP, SIGINT, SIGPIPE] {
                 signal(number, SIG_DFL);
             }
             let none: SignalSet = [0; 16];
             check(sigprocmask(SIG_SETMASK, &raw const none, std::ptr::null_mut()))?;
+            if let Some(group) = &group
+                && write(group.as_raw_fd(), c"0".as_ptr(), 1) != 1
+            {
+                return Err(io::Error::last_os_error());
+            }
             if let Some(network) = &network {
                 check(setns(network.as_raw_fd(), CLONE_NEWNET))?;
             }
@@ -218,6 +247,21 @@ pub(crate) fn prepare_child(command: &mut Command, preparation: Preparation) {
             for file in files.clone() {
                 check(fcntl(file, F_SETFD, 0))?;
             }
+            if let Some(bytes) = file_size {
+                // A guest whose disk grows no more is told so; its VMM is not killed for it.
+                signal(SIGXFSZ, SIG_IGN);
+                check(setrlimit(RLIMIT_FSIZE, &Limit { soft: bytes, hard: bytes }))?;
+            }
+            // What it has of a guest's memory is not for the disk.
+            check(setrlimit(RLIMIT_CORE, &Limit { soft: 0, hard: 0 }))?;
+            if let Some((number, groups)) = &user {
+                check(setgroups(groups.len(), groups.as_ptr()))?;
+                check(setresgid(*number, *number, *number))?;
+                check(setresuid(*number, *number, *number))?;
+            }
+            // After that, for becoming another user would undo it.
+            die_with(supervisor)?;
+            check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)).map(drop)?;
         }
         Ok(())
     };
@@ -256,6 +300,28 @@ fn open_tap(name: &TapName, number: RawFd) -> io::Result<()> {
         check(ioctl(tun, TUNSETIFF, &raw mut request))?;
         check(dup2(tun, number)).map(drop)
     }
+}
+
+/// Becomes another user, in no group but that of the same number, for good; still ends with its
+/// parent. No other thread must have been started.
+pub(crate) fn become_user(number: u32) -> io::Result<()> {
+    // SAFETY: no memory is involved: there are no groups at the address.
+    unsafe {
+        check(setgroups(0, std::ptr::null()))?;
+        check(setresgid(number, number, number))?;
+        check(setresuid(number, number, number))?;
+        check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+    }
+    // Becoming another user has undone it.
+    die_with(std::os::unix::process::parent_id())
+}
+
+/// An empty file in memory, which everybody may open who has it.
+pub(crate) fn memory_file() -> io::Result<File> {
+    // SAFETY: the name ends with a zero byte.
+    let fd = check(unsafe { memfd_create(c"smolvm".as_ptr(), MFD_CLOEXEC) })?;
+    // SAFETY: the descriptor was just made and nobody else knows it.
+    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 /// Moves the calling thread to a network namespace of its own, in which there is nothing.

@@ -1,12 +1,16 @@
 //! What is started for a VM: with what, in which order, and what is kept of what it says.
 
-use std::fs::File;
-use std::os::unix::net::UnixListener;
+use std::fs::{File, Permissions};
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use smolvm_supervisor::control::{How, Order, Program, Report};
+use rustix::process::Signal;
+use smolvm_supervisor::control::{Access, How, Order, Program, Report, Setting};
 use smolvm_supervisor::state::Status;
+use smolvm_testkit::skip;
 
 use crate::rig::{Place, Supervisor, eventually, shell};
 
@@ -142,6 +146,107 @@ fn the_end_of_the_vmm_is_the_end_of_all() {
         assert_eq!(fs_err::read_to_string(children).unwrap(), "");
     }
     supervisor.delete();
+}
+
+/// The VMM opens nothing of its user's by itself: as root it is somebody who could not.
+#[test]
+fn a_vmm_is_another_user_with_descriptors_of_what_it_needs() {
+    const USER: u32 = 0x7000_0001;
+    let place = Place::new();
+    let mut supervisor = place.make("vm", "owned", Vec::new());
+    let path = |name: &str| place.path().join(name);
+    for name in ["disk", "initrd"] {
+        fs_err::write(path(name), format!("the {name}\n")).unwrap();
+        fs_err::set_permissions(path(name), Permissions::from_mode(0o600)).unwrap();
+    }
+    let network = UnixListener::bind(path("network")).unwrap();
+    let file = |number, access, name| Setting::File { number, access, path: path(name) };
+    let line = "cat /proc/self/fd/13; cat /proc/self/fd/12; echo written >&12; echo net >&15; \
+                ulimit -f; id -u; id -G; grep -E 'CapEff|NoNewPrivs' /proc/self/status; echo end";
+    // Other shells know no descriptors of two digits.
+    let mut vmm = Program::vmm(["bash", "-c", &format!("{line}; exec sleep 1000")])
+        .with(file(12, Access::Write, "disk"))
+        .with(file(13, Access::Copy, "initrd"))
+        .with(file(14, Access::Listen, "monitor"))
+        .with(file(15, Access::Connect, "network"))
+        .with(Setting::FileSize(1 << 20));
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        vmm = vmm.with(Setting::User { number: USER, groups: vec![77] });
+    }
+    supervisor.launch(vec![vmm]);
+    eventually("it has said all", || supervisor.console().ends_with("end\n"));
+    let said = supervisor.console();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[0], "the initrd");
+    // In KiB.
+    assert!(lines.contains(&"1024"), "{said}");
+    assert!(lines.contains(&"NoNewPrivs:\t1"), "{said}");
+    if is_root {
+        // It may not open the disk anew, but write to what it has.
+        assert!(!lines.contains(&"the disk"), "{said}");
+        assert!(lines.contains(&USER.to_string().as_str()), "{said}");
+        assert!(lines.contains(&format!("{USER} 77").as_str()), "{said}");
+        assert!(lines.contains(&"CapEff:\t0000000000000000"), "{said}");
+    }
+    assert!(fs_err::read_to_string(path("disk")).unwrap().starts_with("written\n"));
+    let mut greeting = [0; 4];
+    network.accept().unwrap().0.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"net\n");
+    UnixStream::connect(path("monitor")).unwrap();
+    supervisor.kill_vmm();
+    supervisor.delete();
+}
+
+#[test]
+fn a_setting_that_cannot_be_is_told_with_its_path() {
+    let place = Place::new();
+    let mut supervisor = place.make("vm", "owned", Vec::new());
+    let path = place.path().join("missing");
+    let setting = Setting::File { number: 12, access: Access::Write, path };
+    supervisor.tell(&Order::Launch(vec![shell("").with(setting)]));
+    let Some(Report::Failed(why)) = supervisor.next() else { panic!("it did not fail") };
+    assert!(why.contains("missing: No such file"), "{why}");
+    supervisor.delete();
+}
+
+/// A cgroup goes with its VMM, and a supervisor takes one that another left.
+#[test]
+fn a_vmm_has_a_cgroup_of_its_own() {
+    let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
+    let Some(mount) = mount.and_then(|line| line.split(' ').nth(4)) else {
+        return skip("there are no cgroups of version 2");
+    };
+    let group = Path::new(mount).join(format!("smolvm-test-{}", std::process::id()));
+    if let Err(error) = std::fs::DirBuilder::new().create(&group) {
+        return skip(&format!("cgroups cannot be made (root can): {error}"));
+    }
+    let place = Place::new();
+    let mut supervisor = place.make("vm", "owned", Vec::new());
+    let limits = vec![("cgroup.max.descendants".to_owned(), "0".to_owned())];
+    let setting = Setting::Group { path: group.clone(), limits };
+    let inside = |process: u32| {
+        let cgroups = fs_err::read_to_string(format!("/proc/{process}/cgroup")).unwrap();
+        cgroups.contains(group.file_name().unwrap().to_str().unwrap())
+    };
+    let vmm = supervisor.launch(vec![shell("").with(setting.clone())]);
+    assert!(inside(vmm.pid) && !inside(supervisor.child.id()));
+    let limit = fs_err::read_to_string(group.join("cgroup.max.descendants")).unwrap();
+    assert_eq!(limit, "0\n");
+    supervisor.kill_vmm();
+    assert!(!group.exists());
+    let bad = vec![("no.such.limit".to_owned(), "0".to_owned())];
+    let refused = Setting::Group { path: group.clone(), limits: bad };
+    supervisor.tell(&Order::Launch(vec![shell("").with(refused)]));
+    assert!(
+        matches!(supervisor.next(), Some(Report::Failed(why)) if why.contains("no.such.limit"))
+    );
+    assert!(!group.exists());
+    supervisor.launch(vec![shell("").with(setting)]);
+    supervisor.signal(Signal::KILL);
+    supervisor.wait();
+    eventually("it can be removed", || std::fs::remove_dir(&group).is_ok());
 }
 
 /// A guest that writes to its console without end fills no disk.

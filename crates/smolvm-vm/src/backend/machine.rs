@@ -23,8 +23,8 @@ pub(crate) struct MachineSpec {
     pub(crate) network: Option<Nic>,
     /// The address on vsock, where the host has it.
     pub(crate) vsock_cid: Option<u32>,
-    /// Where the VMM listens for what it is told while it runs.
-    pub(crate) qmp_socket: PathBuf,
+    /// The descriptor of the socket on which the VMM listens for what it is told while it runs.
+    pub(crate) qmp_socket: RawFd,
 }
 
 /// The kinds of machine, in the order in which they are tried.
@@ -43,6 +43,7 @@ pub(crate) enum Variant {
 /// A file that a VMM opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FileRef {
+    #[allow(dead_code, reason = "other backends open files by themselves")]
     Path(PathBuf),
     /// A descriptor of this number, which the VMM inherits.
     Inherited(RawFd),
@@ -61,8 +62,9 @@ pub(crate) struct Disk {
 /// What the guest's network device is connected to.
 #[derive(Debug, Clone)]
 pub(crate) enum Nic {
-    /// A program that listens on this socket for Ethernet frames, such as passt.
-    Stream { socket: PathBuf, mac: String },
+    /// A program at the other end of the socket that the VMM has as a descriptor of this number,
+    /// which takes Ethernet frames, such as passt.
+    Stream { number: RawFd, mac: String },
     /// The VMM's own network, which leads nowhere.
     Restricted { mac: String },
     /// A tap device that the VMM has as a descriptor of this number.

@@ -19,11 +19,13 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use crate::privileges;
+
 pub use error::NetworkError;
 use passt::Passt;
 pub use smolvm_supervisor::egress::{Destination, DestinationError, Egress};
 use tap::Tap;
-pub(crate) use tap::sweep;
+pub(crate) use tap::{sweep, tap_obstacle};
 
 /// What a guest is to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,6 +229,9 @@ fn filter_arguments(
     arguments.push(GATEWAY.to_string().into());
     arguments.push(name_server.into());
     arguments.push(egress.to_string().into());
+    // Where root cannot be another user, QEMU is not either, and the user has been told.
+    let user = socket.parent().and_then(|runtime| privileges::number(runtime).ok().flatten());
+    arguments.push(user.map_or("-".to_owned(), |user| user.to_string()).into());
     arguments.extend(passt);
     arguments
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::thread::CapabilitySet;
 use smolvm_supervisor::pool::{self, Addresses};
@@ -80,10 +81,16 @@ impl Tap {
     }
 }
 
+/// Why there can be no tap network here, if that is so.
+pub(crate) fn tap_obstacle() -> Option<NetworkError> {
+    let Tap { nft, ip, .. } = Tap::find();
+    check_privileges().and(nft).and(ip).and_then(|_| check_forwarding()).err()
+}
+
 /// Removes what a process that was killed has left of the last tap network.
 pub(crate) fn sweep() {
     if let Ok(nft) = program("nft", "nftables")
-        && let Err(error) = pool::tidy(&directory(), &nft)
+        && let Err(error) = pool::tidy(&directory(), &nft, Duration::ZERO)
     {
         log::debug!("cannot remove what is left of tap networks: {error}");
     }

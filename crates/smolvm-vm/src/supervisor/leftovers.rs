@@ -16,6 +16,7 @@ use smolvm_supervisor::state::{self, DETACHED, FILE, GLOBAL_LOCK, GONE, LOCK, Pr
 
 use super::error::SupervisorError;
 use super::status::{read, status, wait_until_ended};
+use crate::cgroup;
 use crate::places::VmDirs;
 
 /// How long a supervisor may take to end its machine, and to remove it.
@@ -127,6 +128,7 @@ impl Quiet {
         for process in vmm.into_iter().chain(state.helpers) {
             send(process, Signal::KILL);
         }
+        cgroup::remove_left(&state.runtime);
         if let Err(error) = remove_runtime(&state.runtime) {
             log::debug!("{error}");
         }

@@ -15,7 +15,7 @@ mod tests;
 
 use std::os::fd::RawFd;
 
-pub(crate) use smolvm_supervisor::control::{How, Program, Setting};
+pub(crate) use smolvm_supervisor::control::{Access, How, Program, Setting};
 
 pub use self::error::SupervisorError;
 pub(crate) use self::leftovers::{kill_vmm, remove, sweep};

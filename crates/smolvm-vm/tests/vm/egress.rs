@@ -255,13 +255,17 @@ fn a_guest_with_a_tap_reaches_what_is_allowed() {
     assert_nothing_left(&scene.world.host);
 }
 
-/// Waits until nothing is left of guests with taps: the kernel takes a moment to remove a network
-/// namespace.
-fn assert_nothing_left(host: &Namespace) {
+/// Waits until no guest's device is left: the kernel takes a moment to remove a network namespace.
+pub(crate) fn assert_no_devices(host: &Namespace) {
     wait_for(|| {
         let devices = host.devices();
         devices.iter().all(|device| !device.starts_with("smolvm")).then_some(())
     });
+}
+
+/// Waits until nothing is left of guests with taps.
+pub(crate) fn assert_nothing_left(host: &Namespace) {
+    assert_no_devices(host);
     let tables = wait_for(|| {
         let nft = || std::process::Command::new("nft").args(["list", "tables"]).output().ok();
         host.within(nft)

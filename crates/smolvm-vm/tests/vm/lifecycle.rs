@@ -43,7 +43,7 @@ fn processes_with(site: &Site) -> Vec<String> {
 
 /// Waits until nothing is left of a site's machines, and says how long that took, and what is left
 /// otherwise.
-fn assert_gone(site: &Site) -> Duration {
+pub(crate) fn assert_gone(site: &Site) -> Duration {
     let begun = Instant::now();
     loop {
         let (processes, files) = (processes_with(site), site.left());

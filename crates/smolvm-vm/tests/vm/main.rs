@@ -18,3 +18,5 @@ mod in_use;
 mod lifecycle;
 mod networks;
 mod owner;
+mod privileges;
+mod remains;

@@ -5,7 +5,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use smolvm_vm::{Vm, VmConfig};
+use rustix::process::{Pid, Signal, kill_process};
+use smolvm_vm::{NetworkMode, Vm, VmConfig};
 
 use super::images::{Image, Site};
 
@@ -15,6 +16,9 @@ const ORDER: &str = "SMOLVM_TEST_OWNER";
 
 /// The variable by which the processes of a site are known.
 pub(crate) const SITE_MARK: &str = "SMOLVM_TEST_SITE";
+
+/// The variable that names the network of the machine, `user` where there is none.
+const NETWORK: &str = "SMOLVM_TEST_NETWORK";
 
 /// Begins what the owner says; the test harness says more on the same stream.
 const MARK: &str = "@@";
@@ -34,9 +38,27 @@ impl Owner {
     /// As [`start`](Self::start), with sockets and locks in a directory of the site's, and a mark
     /// that every process inherits: all that a machine has can be found by them.
     pub(crate) fn start_apart(image: &Image, site: &Site) -> Self {
+        Self::start_with_network(image, site, "user")
+    }
+
+    /// As [`start_apart`](Self::start_apart), with a machine of this network.
+    pub(crate) fn start_with_network(image: &Image, site: &Site, network: &str) -> Self {
         let mut command = command(image, site);
         command.env("XDG_RUNTIME_DIR", site.runtime_dir()).env(SITE_MARK, site.temp.path());
-        Self::spawn(&mut command)
+        Self::spawn(command.env(NETWORK, network))
+    }
+
+    /// Ends it by a signal that it does not catch.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.unwrap(), signal).unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Has it end in order.
+    pub(crate) fn end(&mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
     }
 
     fn spawn(command: &mut Command) -> Self {
@@ -98,6 +120,9 @@ fn is_run_by_other_tests() {
     let mut config = VmConfig::new(kernel, rootfs).vms_dir(vms_dir);
     if !initrd.as_os_str().is_empty() {
         config = config.initrd(initrd);
+    }
+    if std::env::var(NETWORK).is_ok_and(|network| network == "tap") {
+        config = config.network(NetworkMode::Tap);
     }
     match Vm::boot(config) {
         Ok(vm) => {

@@ -1,7 +1,6 @@
 //! One program that runs for the VM, and what it says.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
@@ -9,11 +8,12 @@ use std::process::{self, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::settings::{self, Belongings};
 use crate::arguments::{AGENT_NUMBER, FIRST_OWN};
-use crate::control::{Program, Setting};
+use crate::control::Program;
 use crate::log::Pump;
 use crate::state::Process;
-use crate::sys::{self, Preparation, TapName};
+use crate::sys::{self, Preparation};
 
 /// A program that was started and not yet waited for.
 pub(crate) struct Child {
@@ -24,6 +24,8 @@ pub(crate) struct Child {
     pub(crate) arguments: Vec<OsString>,
     /// What it says about itself.
     pub(crate) messages: Pump,
+    /// What it has been given, which goes with it.
+    belongings: Belongings,
 }
 
 /// What only the VMM is given.
@@ -61,11 +63,10 @@ impl Child {
         let agent = sys::duplicate(agent.as_raw_fd(), FIRST_OWN)?;
         let handed = vec![(agent, AGENT_NUMBER)];
         let mut preparation = Preparation { handed, files, ..Preparation::default() };
-        for setting in &program.settings {
-            apply(setting, &mut preparation, neighbour)?;
-        }
+        let belongings = settings::apply(&program.settings, &mut preparation, neighbour)?;
         sys::prepare_child(&mut command, preparation);
-        Ok((Self::start(program, command, reader)?, console))
+        let child = Self::start(program, command, reader)?;
+        Ok((Self { belongings, ..child }, console))
     }
 
     fn start(program: &Program, mut command: Command, reader: io::PipeReader) -> io::Result<Self> {
@@ -75,7 +76,15 @@ impl Child {
         let pid = handle.id();
         let process = Process::find(pid).unwrap_or(Process { pid, start_time: 0 });
         let arguments = program.arguments.clone();
-        Ok(Self { name: name.unwrap_or_default(), process, handle, arguments, messages })
+        let (name, belongings) = (name.unwrap_or_default(), Belongings::default());
+        Ok(Self { name, process, handle, arguments, messages, belongings })
+    }
+
+    /// Gives back the memory of what it needs no more once its guest runs.
+    pub(crate) fn forget_copies(&mut self) {
+        for copy in self.belongings.copies.drain(..) {
+            let _ = copy.set_len(0);
+        }
     }
 
     /// How it ended, if it has.
@@ -100,26 +109,6 @@ impl Child {
             thread::sleep(Duration::from_millis(1));
         }
     }
-}
-
-/// Prepares a VMM for one thing that it is started with.
-fn apply(
-    setting: &Setting,
-    preparation: &mut Preparation,
-    neighbour: Option<Process>,
-) -> io::Result<()> {
-    match setting {
-        Setting::Network => {
-            let neighbour = neighbour.ok_or(io::ErrorKind::NotFound)?;
-            let network = File::open(format!("/proc/{}/ns/net", neighbour.pid))?;
-            preparation.network = Some(network.into());
-        }
-        Setting::Tap { number, name } => {
-            let name = TapName::new(name.as_bytes()).ok_or(io::ErrorKind::InvalidInput)?;
-            preparation.tap = Some((name, *number));
-        }
-    }
-    Ok(())
 }
 
 fn command(program: &Program) -> io::Result<Command> {

@@ -1,8 +1,10 @@
 //! The VMM and the programs beside it: started in order, listened to, and ended together.
 
 mod child;
+mod group;
 mod launch;
 mod listening;
+mod settings;
 
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
@@ -113,6 +115,13 @@ impl Machine {
                 self.end_helpers();
                 Err(cannot_start(&launch.vmm, &error))
             }
+        }
+    }
+
+    /// The guest runs: gives back the memory of what its VMM needed to start it.
+    pub(crate) fn forget_copies(&mut self) {
+        if let Some(vmm) = &mut self.vmm {
+            vmm.forget_copies();
         }
     }
 

@@ -45,19 +45,27 @@ struct Arguments {
     socket: PathBuf,
     gateway: Ipv4Addr,
     policy: Policy,
+    /// Who it is to be once all is there.
+    user: Option<u32>,
     /// passt and its arguments, but for its socket.
     passt: Vec<OsString>,
 }
 
 /// Serves one VMM until it or passt has ended. `arguments` are those after [`ROLE`]: the path of
 /// the socket to listen on, the guest's network such as `10.0.2.0/24`, the addresses in it of its
-/// gateway and of its name server (or `-`), what it may reach, then passt and its arguments.
+/// gateway and of its name server (or `-`), what it may reach, the
+/// number of the user to be (or `-`), then passt and its arguments.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     sys::set_name(b"smolvm-network\0\0");
-    let Arguments { socket, gateway, policy, passt } = Arguments::parse(arguments)?;
+    let Arguments { socket, gateway, policy, user, passt } = Arguments::parse(arguments)?;
     let listener = UnixListener::bind(&socket)?;
     let (to_passt, passt_end) = UnixStream::pair()?;
-    let passt = start_passt(&passt, passt_end)?;
+    let passt = start_passt(&passt, &passt_end)?;
+    // Else nobody would see that passt has ended.
+    drop(passt_end);
+    if let Some(user) = user {
+        sys::become_user(user)?;
+    }
     let (vmm, _) = listener.accept()?;
     let relayed = relay(&vmm, &to_passt, gateway, &policy);
     drop(to_passt);
@@ -78,8 +86,10 @@ impl Arguments {
         let egress = next()?;
         let egress = egress.to_str().and_then(|egress| egress.parse::<Egress>().ok());
         let egress = egress.ok_or_else(|| invalid("that is nothing to reach"))?;
+        let user = next()?;
+        let user = if user == "-" { None } else { Some(number(&user)?) };
         let passt = arguments.collect();
-        Ok(Self { socket, gateway, policy: Policy::new(network, name_server, egress), passt })
+        Ok(Self { socket, gateway, policy: Policy::new(network, name_server, egress), user, passt })
     }
 }
 
@@ -88,7 +98,12 @@ fn address(text: &OsStr) -> io::Result<Ipv4Addr> {
     address.ok_or_else(|| invalid("that is no IPv4 address"))
 }
 
-fn start_passt(arguments: &[OsString], socket: UnixStream) -> io::Result<Child> {
+fn number(text: &OsStr) -> io::Result<u32> {
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| invalid("that is no user's number"))
+}
+
+fn start_passt(arguments: &[OsString], socket: &UnixStream) -> io::Result<Child> {
     let (program, arguments) =
         arguments.split_first().ok_or_else(|| invalid("passt is missing"))?;
     let mut command = Command::new(program);
@@ -105,9 +120,8 @@ fn end(mut passt: Child) -> io::Result<()> {
     let deadline = Instant::now() + PASST_END;
     while passt.try_wait()?.is_none() {
         if Instant::now() > deadline {
-            passt.kill()?;
-            passt.wait()?;
-            return Ok(());
+            // It is somebody else, whom this process may not be allowed to kill.
+            return passt.kill().and_then(|()| passt.wait()).map(drop).or(Ok(()));
         }
         thread::sleep(Duration::from_millis(1));
     }

@@ -6,14 +6,11 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 
-use super::{Arguments, Guest, commands, has_device, host_device};
+use super::{Arguments, Guest, commands, host_device};
 use crate::egress::Network;
 use crate::network::policy::FORBIDDEN;
-use crate::pool::{Pool, TABLE};
+use crate::pool::{DEVICES, Pool, TABLE, devices};
 use crate::sys;
-
-/// What the names of the host's ends begin with. The rules are about devices of such names.
-pub(super) const DEVICES: &str = "smolvm";
 
 /// The next router of every guest's namespace: no device has this address, nobody asks for it.
 pub(super) const ROUTER: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -32,7 +29,8 @@ pub(super) fn take(arguments: &Arguments) -> io::Result<Guest> {
         None => check_routes(network)?,
     }
     // The kernel may still be removing the devices of a guest that has just ended.
-    let slot = pool.take(&arguments.addresses, |slot| has_device(&host_device(slot)))?;
+    let devices = devices()?;
+    let slot = pool.take(arguments.addresses, |slot| devices.contains(&host_device(slot)))?;
     let slot = slot.ok_or_else(|| io::Error::other(format!("all of {network} is taken")))?;
     pool.set_table(&network.to_string())?;
     commands::nft(&arguments.nft, &table(network))?;

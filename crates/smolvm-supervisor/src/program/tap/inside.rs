@@ -68,7 +68,7 @@ fn rules(arguments: &Arguments, guest: &Guest) -> String {
         None => String::new(),
     };
     format!(
-        r#"table inet {TABLE} {{
+        r"table inet {TABLE} {{
     set {OPEN_ADDRESSES} {{
         type ipv4_addr; flags timeout; size 4096;
     }}
@@ -93,7 +93,7 @@ fn rules(arguments: &Arguments, guest: &Guest) -> String {
 {}        meta nfproto ipv4 reject with icmp type admin-prohibited
     }}
 }}
-"#,
+",
         allowed(&arguments.egress)
     )
 }

@@ -16,14 +16,18 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::egress::Egress;
-use crate::pool::{self, Addresses, SLOT_PREFIX, Slot};
+use crate::pool::{self, Addresses, DEVICES, SLOT_PREFIX, Slot};
 use crate::sys;
 
 /// The first argument of a supervisor that is to be this program.
 pub(crate) const ROLE: &str = "tap";
+
+/// How long the kernel may take to remove a namespace whose last process has ended.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What this program is started with.
 struct Arguments {
@@ -84,7 +88,7 @@ pub(crate) fn tidy(arguments: &[OsString]) {
     }
     if let Ok(arguments) = Arguments::parse(arguments.iter().skip(2).cloned()) {
         // What is left is removed when the next guest comes.
-        let _ = pool::tidy(&arguments.directory, &arguments.nft);
+        let _ = pool::tidy(&arguments.directory, &arguments.nft, PATIENCE);
     }
 }
 
@@ -94,9 +98,9 @@ impl Arguments {
         let (socket, told, directory) = (next()?.into(), next()?.into(), next()?.into());
         let (nft, ip) = (next()?.into(), next()?.into());
         let addresses = text(&next()?, Addresses::parse)?;
-        let name_server = text(&next()?, |text| optional(text, |text| text.parse().ok()))?;
+        let name_server = optional(&next()?, |text| text.parse().ok())?;
         let egress = text(&next()?, |text| text.parse().ok())?;
-        let owner = text(&next()?, |text| optional(text, |text| text.parse().ok()))?;
+        let owner = optional(&next()?, |text| text.parse().ok())?;
         Ok(Self { socket, told, directory, nft, ip, addresses, name_server, egress, owner })
     }
 }
@@ -121,7 +125,7 @@ impl Guest {
 }
 
 fn host_device(slot: u16) -> String {
-    format!("{}{slot}", host::DEVICES)
+    format!("{DEVICES}{slot}")
 }
 
 fn text<T>(argument: &OsStr, parse: impl Fn(&str) -> Option<T>) -> io::Result<T> {
@@ -131,16 +135,10 @@ fn text<T>(argument: &OsStr, parse: impl Fn(&str) -> Option<T>) -> io::Result<T>
     })
 }
 
-fn optional<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Option<T>> {
-    if text == "-" { Some(None) } else { parse(text).map(Some) }
+fn optional<T>(argument: &OsStr, parse: impl Fn(&str) -> Option<T>) -> io::Result<Option<T>> {
+    if argument == "-" { Ok(None) } else { text(argument, parse).map(Some) }
 }
 
 fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, what)
-}
-
-/// Whether this namespace has a device of this name.
-fn has_device(name: &str) -> bool {
-    let devices = fs::read_to_string(Path::new("/proc/thread-self/net/dev")).unwrap_or_default();
-    devices.lines().any(|line| line.trim_start().split(':').next() == Some(name))
 }

@@ -39,7 +39,8 @@ pub(crate) fn arguments(machine: &MachineSpec) -> Vec<OsString> {
 
     line.option("-chardev", "stdio,id=console,signal=off");
     line.option("-serial", "chardev:console");
-    line.option("-chardev", with("socket,id=qmp,server=on,wait=off,path=", &machine.qmp_socket));
+    let qmp = machine.qmp_socket;
+    line.option("-chardev", format!("socket,id=qmp,server=on,wait=off,fd={qmp}"));
     line.option("-mon", "chardev=qmp,mode=control");
 
     let bus = Bus::of(machine.variant);
@@ -160,9 +161,9 @@ impl Line {
 
     fn network(&mut self, nic: &Nic, bus: Bus) {
         let mac = match nic {
-            Nic::Stream { socket, mac } => {
-                let prefix = "stream,id=net,server=off,addr.type=unix,addr.path=";
-                self.option("-netdev", with(prefix, socket));
+            Nic::Stream { number, mac } => {
+                let stream = "stream,id=net,server=off,addr.type=fd,addr.str";
+                self.option("-netdev", format!("{stream}={number}"));
                 mac
             }
             Nic::Restricted { mac } => {
@@ -232,12 +233,9 @@ mod tests {
                     read_only: true,
                 },
             ],
-            network: Some(Nic::Stream {
-                socket: "/run/n,1".into(),
-                mac: "52:54:00:00:00:01".to_owned(),
-            }),
+            network: Some(Nic::Stream { number: 15, mac: "52:54:00:00:00:01".to_owned() }),
             vsock_cid: None,
-            qmp_socket: "/run/qmp.sock".into(),
+            qmp_socket: 14,
         }
     }
 
@@ -258,7 +256,8 @@ mod tests {
             "driver=qcow2,node-name=disk0,file=disk0-file,discard=unmap,backing=base0",
             "-add-fd fd=12,set=2",
             "virtio-blk-device,drive=disk1",
-            "addr.path=/run/n,,1",
+            "stream,id=net,server=off,addr.type=fd,addr.str=15",
+            "socket,id=qmp,server=on,wait=off,fd=14",
             "virtserialport,chardev=agent,name=smolvm.agent",
         ] {
             assert!(line.contains(part), "{part} is not in {line}");

@@ -1,5 +1,6 @@
 //! Machines that a real QEMU makes of what [`arguments`] tells it.
 
+use std::cell::RefCell;
 use std::env;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -33,6 +34,8 @@ const ROOTFS_FD: RawFd = 11;
 /// A place for the files of a machine. It has a comma in its name, which means something to QEMU.
 struct Place {
     dir: TempDir,
+    /// What the VMM has besides.
+    handed: RefCell<Vec<FdMapping>>,
 }
 
 /// A QEMU that ends with the value.
@@ -55,7 +58,16 @@ fn small_image() -> Option<PathBuf> {
 
 impl Place {
     fn new() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("smolvm,").tempdir().unwrap() }
+        let dir = tempfile::Builder::new().prefix("smolvm,").tempdir().unwrap();
+        Self { dir, handed: RefCell::default() }
+    }
+
+    /// Hands something over to the VMM; returns its number there.
+    fn hand(&self, what: impl Into<OwnedFd>) -> RawFd {
+        let mut handed = self.handed.borrow_mut();
+        let child_fd = ROOTFS_FD + 1 + RawFd::try_from(handed.len()).unwrap();
+        handed.push(FdMapping { parent_fd: what.into(), child_fd });
+        child_fd
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -64,8 +76,8 @@ impl Place {
 
     /// The small image's machine, with a network that leads nowhere, and this disk.
     fn machine(&self, variant: Variant, image: &Path, disk: Disk) -> MachineSpec {
-        let initrd = self.path("initrd.img");
-        fs_err::copy(image.join("initrd.img"), &initrd).unwrap();
+        let initrd = self.hand(File::open(image.join("initrd.img")).unwrap());
+        let qmp_socket = self.hand(UnixListener::bind(self.path("qmp.sock")).unwrap());
         let (architecture, accelerator) = (Architecture::X86_64, Accelerator::Tcg);
         let of_image = Some("rdinit=/init root=/dev/vda rw");
         MachineSpec {
@@ -74,25 +86,26 @@ impl Place {
             vcpu_count: 1,
             mem_size_mib: 256,
             kernel: FileRef::Inherited(KERNEL_FD),
-            initrd: FileRef::Path(initrd),
+            initrd: FileRef::Inherited(initrd),
             command_line: kernel_arguments(architecture, accelerator, of_image),
             disks: vec![disk],
             network: Some(Nic::Restricted { mac: "52:54:00:12:34:56".to_owned() }),
             vsock_cid: None,
-            qmp_socket: self.path("qmp.sock"),
+            qmp_socket,
         }
     }
 }
 
 /// Starts the machine with the image's kernel and root file system as descriptors.
-fn start(machine: &MachineSpec, image: &Path) -> Running {
+fn start(place: &Place, machine: &MachineSpec, image: &Path) -> Running {
     let (agent, of_guest) = UnixStream::pair().unwrap();
     let open = |name: &str| OwnedFd::from(File::open(image.join(name)).unwrap());
-    let descriptors = vec![
+    let mut descriptors = place.handed.take();
+    descriptors.extend([
         FdMapping { parent_fd: of_guest.into(), child_fd: AGENT_FD },
         FdMapping { parent_fd: open("vmlinuz"), child_fd: KERNEL_FD },
         FdMapping { parent_fd: open("rootfs.ext4"), child_fd: ROOTFS_FD },
-    ];
+    ]);
     let qemu = Qemu::find(Architecture::X86_64).unwrap();
     let mut command = Command::new(qemu.program);
     command.args(arguments(machine)).current_dir("/");
@@ -106,7 +119,7 @@ fn start(machine: &MachineSpec, image: &Path) -> Running {
             let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
         }
     });
-    Running { child, agent, lines, qmp_socket: machine.qmp_socket.clone() }
+    Running { child, agent, lines, qmp_socket: place.path("qmp.sock") }
 }
 
 impl Running {
@@ -163,15 +176,16 @@ fn a_microvm_boots_the_small_image_from_descriptors() {
     };
     let base = Base { file: &file, path: &rootfs };
     let own = disk::isolate(base, place.dir.path(), &request).unwrap();
-    let own = FileRef::Path(own.path(place.dir.path()));
+    let write = |path: &Path| File::options().read(true).write(true).open(path).unwrap();
+    let own = FileRef::Inherited(place.hand(write(&own.path(place.dir.path()))));
     let disk = Disk::over(own, FileRef::Inherited(ROOTFS_FD));
     let mut machine = place.machine(Variant::Microvm, &image, disk);
     // A second disk, so that the first one is seen to be `/dev/vda`.
     let second = place.path("second,disk");
     File::create(&second).unwrap().set_len(1 << 20).unwrap();
-    machine.disks.push(Disk::raw(FileRef::Path(second)));
+    machine.disks.push(Disk::raw(FileRef::Inherited(place.hand(write(&second)))));
 
-    let running = start(&machine, &image);
+    let running = start(&place, &machine, &image);
     running.wait_for("Hello from SmolVM!");
     running.check_and_end();
 }
@@ -186,8 +200,9 @@ fn all_kinds_of_pc_are_made_with_a_network() {
         let mut machine = place.machine(variant, &image, disk);
         let socket = place.path("net.sock");
         let _network = UnixListener::bind(&socket).unwrap();
-        machine.network = Some(Nic::Stream { socket, mac: "52:54:00:12:34:56".to_owned() });
-        start(&machine, &image).check_and_end();
+        let number = place.hand(UnixStream::connect(&socket).unwrap());
+        machine.network = Some(Nic::Stream { number, mac: "52:54:00:12:34:56".to_owned() });
+        start(&place, &machine, &image).check_and_end();
     }
 }
 
@@ -198,7 +213,7 @@ fn a_machine_outlives_its_agent_channel() {
     let place = Place::new();
     let disk = Disk::read_only(FileRef::Inherited(ROOTFS_FD));
     let machine = place.machine(Variant::Microvm, &image, disk);
-    let running = start(&machine, &image);
+    let running = start(&place, &machine, &image);
     running.agent.shutdown(std::net::Shutdown::Both).unwrap();
     running.wait_for("Hello from SmolVM!");
     running.check_and_end();
