@@ -1,6 +1,9 @@
 //! [`Cgroups`]: where VMs have cgroups with limits (version 2, `cgroups(7)`), on hosts that let this
 //! user make some.
 
+#[cfg(test)]
+mod boot_tests;
+
 use std::path::{Path, PathBuf};
 
 use smolvm_supervisor::control::Setting;
