@@ -6,6 +6,7 @@ mod boot_tests;
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
 use smolvm_supervisor::control::Setting;
 
 use crate::accel::Accelerator;
@@ -33,38 +34,42 @@ const TRANSLATED_MIB: u64 = 1024;
 const THREADS: u32 = 128;
 
 impl Cgroups {
-    /// The place for VMs' cgroups, made where it is not there yet. An error says why there is none.
-    pub(crate) fn make() -> Result<Self, String> {
+    /// The place for VMs' cgroups, which need not be there yet; changes nothing. An error says why
+    /// there can be none.
+    pub(crate) fn find() -> Result<Self, String> {
         let base = base()?;
-        let directory = base.join(NAME);
-        let failed = |error: std::io::Error| {
-            format!("this user may not make cgroups: {}: {error}", directory.display())
-        };
-        match std::fs::DirBuilder::new().create(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(failed(error));
-            }
-            _ => {}
-        }
-        for parent in [&base, &directory] {
-            for controller in CONTROLLERS {
-                // One that cannot be had is missed below.
-                let _ =
-                    fs_err::write(parent.join("cgroup.subtree_control"), format!("+{controller}"));
-            }
-        }
-        let text =
-            fs_err::read_to_string(directory.join("cgroup.subtree_control")).map_err(failed)?;
+        let path = base.join("cgroup.controllers");
+        let text = fs_err::read_to_string(&path).map_err(|error| error.to_string())?;
         let has = |name: &&str| text.split_ascii_whitespace().any(|word| word == *name);
         let controllers: Vec<_> = CONTROLLERS.into_iter().filter(has).collect();
         if controllers.is_empty() {
-            let _ = std::fs::remove_dir(&directory);
             return Err(format!(
                 "the cgroups below {} control neither cpu nor memory nor pids",
                 base.display()
             ));
         }
-        Ok(Self { directory, controllers })
+        rustix::fs::access(&base, Access::WRITE_OK)
+            .map_err(|error| format!("no cgroup can be made below {}: {error}", base.display()))?;
+        Ok(Self { directory: base.join(NAME), controllers })
+    }
+
+    /// The same, made where it is not there yet.
+    pub(crate) fn make() -> Result<Self, String> {
+        let found = Self::find()?;
+        let directory = &found.directory;
+        match fs_err::create_dir(directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error.to_string());
+            }
+            _ => {}
+        }
+        for parent in directory.parent().into_iter().chain([directory.as_path()]) {
+            for controller in &found.controllers {
+                let file = parent.join("cgroup.subtree_control");
+                fs_err::write(file, format!("+{controller}")).map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(found)
     }
 
     /// What is limited.
@@ -104,7 +109,7 @@ impl Cgroups {
 /// Removes the cgroup of a VM whose supervisor was killed, and that has ended.
 pub(crate) fn remove_left(runtime: &Path) {
     if let (Ok(base), Some(name)) = (base(), runtime.file_name()) {
-        let _ = std::fs::remove_dir(base.join(NAME).join(name));
+        let _ = fs_err::remove_dir(base.join(NAME).join(name));
     }
 }
 

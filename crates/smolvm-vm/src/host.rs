@@ -123,7 +123,7 @@ fn tap() -> HostCheck {
 }
 
 fn limits() -> HostCheck {
-    match Cgroups::make() {
+    match Cgroups::find() {
         Ok(cgroups) => {
             HostCheck::good("limits", format!("cgroups limit {}", cgroups.controllers().join(", ")))
         }

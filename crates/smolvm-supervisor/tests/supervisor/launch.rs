@@ -219,7 +219,7 @@ fn a_vmm_has_a_cgroup_of_its_own() {
         return skip("there are no cgroups of version 2");
     };
     let group = Path::new(mount).join(format!("smolvm-test-{}", std::process::id()));
-    if let Err(error) = std::fs::DirBuilder::new().create(&group) {
+    if let Err(error) = fs_err::create_dir(&group) {
         return skip(&format!("cgroups cannot be made (root can): {error}"));
     }
     let place = Place::new();
@@ -246,7 +246,7 @@ fn a_vmm_has_a_cgroup_of_its_own() {
     supervisor.launch(vec![shell("").with(setting)]);
     supervisor.signal(Signal::KILL);
     supervisor.wait();
-    eventually("it can be removed", || std::fs::remove_dir(&group).is_ok());
+    eventually("it can be removed", || fs_err::remove_dir(&group).is_ok());
 }
 
 /// A guest that writes to its console without end fills no disk.

@@ -76,7 +76,7 @@ fn cgroups() -> Vec<PathBuf> {
     let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
     let mounts = mounts.lines().filter(|line| line.contains(" - cgroup2 "));
     let places = mounts.map(|line| Path::new(line.split(' ').nth(4).unwrap()).join("smolvm"));
-    let entries = places.filter_map(|place| std::fs::read_dir(place).ok()).flatten();
+    let entries = places.filter_map(|place| fs_err::read_dir(place).ok()).flatten();
     entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
 }
 
