@@ -15,6 +15,8 @@ pub mod egress;
 #[path = "program/pool.rs"]
 #[allow(dead_code, clippy::disallowed_methods, reason = "the program that shares it has no fs_err")]
 pub mod pool;
+#[path = "program/setting.rs"]
+mod setting;
 #[path = "program/state.rs"]
 #[allow(clippy::disallowed_methods, reason = "the program that shares it has no fs_err")]
 pub mod state;

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::str::FromStr;
 
+pub use super::setting::{Access, Setting};
+
 /// What the library says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
@@ -50,60 +52,6 @@ pub struct Program {
     pub socket: Option<PathBuf>,
     /// What else it is started with.
     pub settings: Vec<Setting>,
-}
-
-/// What a VMM is started with besides its arguments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Setting {
-    /// It is in the network namespace of the program that was started before it.
-    Network,
-    /// It has the tap device of this name, which is in its network namespace, as a descriptor.
-    Tap {
-        /// The number of the descriptor.
-        number: i32,
-        /// The name of the device.
-        name: String,
-    },
-    /// It has a file as a descriptor, open for reading and writing, or a copy in memory of one that
-    /// it may open again, whoever it runs as, until the agent in the guest answers; or a socket
-    /// that listens at a path, or is connected to it.
-    File {
-        /// The number of the descriptor.
-        number: i32,
-        /// What it is.
-        access: Access,
-        /// The path.
-        path: PathBuf,
-    },
-    /// It runs as this user and in no group but that of the same number and these.
-    User {
-        /// The number of the user.
-        number: u32,
-        /// The numbers of other groups.
-        groups: Vec<u32>,
-    },
-    /// It is in a cgroup of its own, which is made and removed with it.
-    Group {
-        /// The directory of the cgroup, whose parent exists.
-        path: PathBuf,
-        /// The names of files in it and what is written to them, such as `pids.max` and `64`.
-        limits: Vec<(String, String)>,
-    },
-    /// No file that it writes becomes longer than this many bytes.
-    FileSize(u64),
-}
-
-/// What a descriptor is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// A file, open for reading and writing.
-    Write,
-    /// A copy of a file.
-    Copy,
-    /// A Unix socket that listens.
-    Listen,
-    /// A Unix socket that is connected.
-    Connect,
 }
 
 /// How a process ended.
@@ -233,88 +181,6 @@ impl Order {
     }
 }
 
-impl Setting {
-    fn encode(&self) -> OsString {
-        match self {
-            Self::Network => "network".into(),
-            Self::Tap { number, name } => format!("tap {number} {name}").into(),
-            Self::File { number, access, path } => {
-                let mut text = OsString::from(format!("{} {number} ", access.word()));
-                text.push(path);
-                text
-            }
-            Self::User { number, groups } => {
-                let mut text = format!("user {number}");
-                for group in groups {
-                    text.push(' ');
-                    text.push_str(&group.to_string());
-                }
-                text.into()
-            }
-            Self::FileSize(bytes) => format!("file-size {bytes}").into(),
-            Self::Group { path, limits } => {
-                let limits = limits.iter().map(|(name, value)| format!("{name}={value}"));
-                let limits = limits.collect::<Vec<_>>().join(",").replace(' ', "_");
-                let mut text = OsString::from(format!("group {limits} "));
-                text.push(path);
-                text
-            }
-        }
-    }
-
-    fn decode(text: &OsStr) -> Result<Self, Malformed> {
-        // A path may hold spaces and be no text.
-        let mut words = text.as_bytes().splitn(3, |&byte| byte == b' ').map(OsStr::from_bytes);
-        let kind = words.next().and_then(OsStr::to_str).ok_or(Malformed)?;
-        let (first, rest) = (words.next(), words.next());
-        if let Some(access) = Access::of_word(kind) {
-            let (number, path) = (parse(first.ok_or(Malformed)?)?, rest.ok_or(Malformed)?.into());
-            return Ok(Self::File { number, access, path });
-        }
-        if kind == "group" {
-            let (limits, path) = (first.and_then(OsStr::to_str), rest.ok_or(Malformed)?.into());
-            let limits = limits.ok_or(Malformed)?.split(',').filter(|limit| !limit.is_empty());
-            let limits = limits.map(|limit| {
-                let (name, value) = limit.split_once('=').ok_or(Malformed)?;
-                // A limit of processor time is two numbers.
-                Ok((name.to_owned(), value.replace('_', " ")))
-            });
-            return Ok(Self::Group { path, limits: limits.collect::<Result<_, _>>()? });
-        }
-        let rest = rest.map(|rest| rest.to_str().ok_or(Malformed)).transpose()?;
-        match (kind, first, rest) {
-            ("network", None, None) => Ok(Self::Network),
-            ("tap", Some(number), Some(name)) => {
-                Ok(Self::Tap { number: parse(number)?, name: name.to_owned() })
-            }
-            ("user", Some(number), groups) => {
-                let groups = groups.unwrap_or_default().split_ascii_whitespace();
-                let groups = groups.map(|group| group.parse().map_err(|_| Malformed));
-                Ok(Self::User { number: parse(number)?, groups: groups.collect::<Result<_, _>>()? })
-            }
-            ("file-size", Some(bytes), None) => Ok(Self::FileSize(parse(bytes)?)),
-            _ => Err(Malformed),
-        }
-    }
-}
-
-impl Access {
-    const ALL: [Self; 4] = [Self::Write, Self::Copy, Self::Listen, Self::Connect];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Write => "write",
-            Self::Copy => "copy",
-            Self::Listen => "listen",
-            Self::Connect => "connect",
-        }
-    }
-
-    fn of_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|access| access.word() == word)
-    }
-}
-
 impl Report {
     /// The bytes to send.
     #[must_use]
@@ -368,7 +234,7 @@ fn split(message: &[u8]) -> Result<(u8, impl Iterator<Item = OsString>), Malform
     Ok((kind, texts.map(|text| OsString::from_vec(text[..text.len() - 1].to_vec()))))
 }
 
-fn parse<T: FromStr>(text: &OsStr) -> Result<T, Malformed> {
+pub(crate) fn parse<T: FromStr>(text: &OsStr) -> Result<T, Malformed> {
     text.to_str().and_then(|text| text.parse().ok()).ok_or(Malformed)
 }
 

@@ -21,6 +21,8 @@ mod owner;
 mod poll;
 #[allow(dead_code, unreachable_pub, reason = "the library shows and uses all of it")]
 mod pool;
+#[allow(dead_code, unreachable_pub, reason = "the library shows and uses all of it")]
+mod setting;
 mod signals;
 #[allow(dead_code, unreachable_pub, reason = "the library shows and uses all of it")]
 mod state;
