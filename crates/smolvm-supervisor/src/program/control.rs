@@ -48,7 +48,9 @@ pub enum Report {
 pub struct Program {
     /// Its arguments. The first is the program itself: a path, or a name to look for in `PATH`.
     pub arguments: Vec<OsString>,
-    /// The Unix socket that it listens on when it is ready. Without one it is ready at once.
+    /// For a program beside the VMM, the Unix socket that it listens on when it is ready; without
+    /// one it is ready at once. For the VMM, the Unix socket that leads to its guest's vsock, by
+    /// which the agent is reached; without one it is reached by a descriptor.
     pub socket: Option<PathBuf>,
     /// What else it is started with.
     pub settings: Vec<Setting>,
@@ -80,6 +82,14 @@ impl Program {
     /// The VMM: these are its arguments.
     pub fn vmm(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         Self::helper(arguments, None)
+    }
+
+    /// A VMM that passes on to its guest's vsock what connects to `socket`, as Firecracker does.
+    pub fn vmm_with_vsock(
+        arguments: impl IntoIterator<Item = impl Into<OsString>>,
+        socket: PathBuf,
+    ) -> Self {
+        Self::helper(arguments, socket)
     }
 
     /// A program beside the VMM, which is ready when it listens on `socket`.

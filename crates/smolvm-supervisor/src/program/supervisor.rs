@@ -4,6 +4,7 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::arguments::{Arguments, Mode};
 use crate::control::{How, Order, Report};
@@ -128,7 +129,7 @@ impl Supervisor {
         if let Some(mux) = &self.mux {
             mux.listen(&mut set, Token::Mux);
         }
-        for (token, ready) in set.wait(self.machine.is_launching().then_some(LOOK_AGAIN))? {
+        for (token, ready) in set.wait(self.patience())? {
             let next = self.serve(token, ready);
             if next != Next::GoOn {
                 return Ok(next);
@@ -136,6 +137,7 @@ impl Supervisor {
         }
         self.launch();
         if let Some(mux) = &mut self.mux {
+            mux.dial();
             mux.flush();
             if *mux.agent() != self.state.agent {
                 self.state.agent = mux.agent().clone();
@@ -146,6 +148,12 @@ impl Supervisor {
             }
         }
         Ok(Next::GoOn)
+    }
+
+    /// How long nothing needs to be done unless something happens.
+    fn patience(&self) -> Option<Duration> {
+        let launching = self.machine.is_launching().then_some(LOOK_AGAIN);
+        launching.into_iter().chain(self.mux.as_ref().and_then(Mux::dials_again)).min()
     }
 
     fn serve(&mut self, token: Token, ready: Ready) -> Next {
@@ -201,10 +209,14 @@ impl Supervisor {
         }
         let socket = self.directories.runtime.join(state::AGENT_SOCKET);
         let mux = &mut self.mux;
-        let launched = self.machine.proceed(|| {
+        let launched = self.machine.proceed(|vsock| {
+            if let Some(vsock) = vsock {
+                *mux = Some(Mux::over_vsock(&socket, vsock)?);
+                return Ok(None);
+            }
             let (host, guest) = UnixStream::pair()?;
             *mux = Some(Mux::new(&socket, host)?);
-            Ok(guest)
+            Ok(Some(guest))
         });
         match launched {
             Ok(None) => {}

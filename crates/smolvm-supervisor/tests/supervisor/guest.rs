@@ -114,7 +114,11 @@ impl Guest {
             visit = rendezvous.accept().ok();
             visit.is_some()
         });
-        let channel = UnixStream::from(received(&visit.unwrap().0));
+        Self::at(UnixStream::from(received(&visit.unwrap().0)))
+    }
+
+    /// The guest at this end of the agent's channel.
+    pub(crate) fn at(channel: UnixStream) -> Self {
         channel.set_read_timeout(Some(TIMEOUT)).unwrap();
         channel.set_write_timeout(Some(TIMEOUT)).unwrap();
         Self { channel, decoder: Decoder::default() }

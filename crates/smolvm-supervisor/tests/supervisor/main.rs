@@ -16,3 +16,4 @@ mod hostile;
 mod launch;
 mod ownership;
 mod rig;
+mod vsock;

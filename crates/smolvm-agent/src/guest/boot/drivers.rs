@@ -26,15 +26,18 @@ pub(super) struct Drivers {
 const MEMORY: Driver = Driver { module: "virtio_mmio", purpose: "virtio devices in memory" };
 const PCI: Driver = Driver { module: "virtio_pci", purpose: "virtio devices on PCI" };
 
-/// What a guest is nothing without: its disk, and the way to the host.
-const REQUIRED: &[(VirtioKind, Driver)] = &[
-    (VirtioKind::BLOCK, Driver { module: "virtio_blk", purpose: "the disk" }),
+/// What a guest is nothing without.
+const DISK: (VirtioKind, Driver) =
+    (VirtioKind::BLOCK, Driver { module: "virtio_blk", purpose: "the disk" });
+
+/// The ways to the host, of which a guest needs one. A machine has one of them, or both.
+const CHANNELS: &[(VirtioKind, Driver)] = &[
     (VirtioKind::CONSOLE, Driver { module: "virtio_console", purpose: "the host's channel" }),
+    (VirtioKind::SOCKET, Driver { module: "vmw_vsock_virtio_transport", purpose: "vsock" }),
 ];
 
 const OPTIONAL: &[(VirtioKind, Driver)] = &[
     (VirtioKind::NETWORK, Driver { module: "virtio_net", purpose: "the network device" }),
-    (VirtioKind::SOCKET, Driver { module: "vmw_vsock_virtio_transport", purpose: "vsock" }),
     (VirtioKind::ENTROPY, Driver { module: "virtio_rng", purpose: "the entropy device" }),
 ];
 
@@ -42,9 +45,8 @@ const OPTIONAL: &[(VirtioKind, Driver)] = &[
 pub(super) fn load() -> Result<Drivers, BootError> {
     let mut drivers = Drivers::find()?;
     drivers.load_transports()?;
-    for &(kind, driver) in REQUIRED {
-        drivers.load_for(kind, driver)?;
-    }
+    drivers.load_for(DISK.0, DISK.1)?;
+    drivers.load_channels()?;
     for &(kind, driver) in OPTIONAL {
         if let Err(error) = drivers.load_for(kind, driver) {
             console::note(error);
@@ -79,6 +81,23 @@ impl Drivers {
             loaded = loaded.and(self.load(MEMORY));
         }
         if devices::virtio_devices(sysfs).is_empty() { loaded } else { Ok(()) }
+    }
+
+    /// Loads the drivers of the ways to the host. That one of them has none is noted; that all have
+    /// none is an error.
+    fn load_channels(&mut self) -> Result<(), BootError> {
+        let mut first = None;
+        for &(kind, driver) in CHANNELS {
+            if let Err(error) = self.load_for(kind, driver) {
+                console::note(&error);
+                first.get_or_insert(error);
+            }
+        }
+        let devices = devices::virtio_devices(Path::new(SYSFS));
+        let is_open = CHANNELS.iter().any(|(kind, _)| {
+            devices.iter().any(|device| device.kind == *kind && device.has_driver)
+        });
+        first.filter(|_| !is_open).map_or(Ok(()), Err)
     }
 
     /// Loads `driver` if a device of this kind has none.

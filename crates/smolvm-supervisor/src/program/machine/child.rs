@@ -30,8 +30,8 @@ pub(crate) struct Child {
 
 /// What only the VMM is given.
 pub(crate) struct Endowment {
-    /// The guest's end of the agent's channel.
-    pub(crate) agent: UnixStream,
+    /// The guest's end of the agent's channel, where that is not its vsock.
+    pub(crate) agent: Option<UnixStream>,
     /// The numbers of the open files.
     pub(crate) files: std::ops::Range<RawFd>,
     /// The process whose network namespace it may be put in.
@@ -60,8 +60,8 @@ impl Child {
         command.stdout(console_writer).stderr(writer);
         let Endowment { agent, files, neighbour } = endowment;
         // Numbered so high that no descriptor is in another's way.
-        let agent = sys::duplicate(agent.as_raw_fd(), FIRST_OWN)?;
-        let handed = vec![(agent, AGENT_NUMBER)];
+        let agent = agent.map(|agent| sys::duplicate(agent.as_raw_fd(), FIRST_OWN)).transpose()?;
+        let handed = agent.into_iter().map(|agent| (agent, AGENT_NUMBER)).collect();
         let mut preparation = Preparation { handed, files, ..Preparation::default() };
         let belongings = settings::apply(&program.settings, &mut preparation, neighbour)?;
         sys::prepare_child(&mut command, preparation);

@@ -6,6 +6,7 @@
 
 mod channel;
 mod client;
+mod dial;
 mod guest;
 mod outgoing;
 
@@ -21,6 +22,7 @@ use smolvm_protocol::{ProtocolError, Reply, Request, WINDOW};
 
 use self::channel::{Channels, ClientId, Verdict};
 use self::client::Client;
+use self::dial::Dial;
 use self::guest::{Guest, Heard};
 use crate::poll::{PollSet, Ready};
 use crate::state::Agent;
@@ -28,8 +30,11 @@ use crate::state::Agent;
 /// The clients, and the guest that they speak with.
 pub(crate) struct Mux {
     listener: UnixListener,
-    /// `None` when nothing more can be believed of it, or it has closed the channel.
+    /// `None` when it is not reached yet, nothing more can be believed of it, or it has closed the
+    /// channel.
     guest: Option<Guest>,
+    /// How it is to be reached, as long as it is not.
+    dial: Option<Dial>,
     agent: Agent,
     clients: BTreeMap<ClientId, Client>,
     next_client: ClientId,
@@ -46,6 +51,8 @@ pub(crate) enum End {
     Listener,
     /// The channel to the guest.
     Guest,
+    /// The attempt to make that.
+    Dial,
     /// A client.
     Client(ClientId),
 }
@@ -68,6 +75,16 @@ const LINGER: Duration = Duration::from_millis(500);
 impl Mux {
     /// Listens on `socket` for clients, and speaks with the guest over `channel`.
     pub(crate) fn new(socket: &Path, channel: UnixStream) -> io::Result<Self> {
+        Ok(Self { guest: Some(Guest::new(channel)?), ..Self::without_guest(socket)? })
+    }
+
+    /// Listens on `socket` for clients, and speaks with the guest over its vsock, to which the VMM
+    /// leads at `vsock`.
+    pub(crate) fn over_vsock(socket: &Path, vsock: &Path) -> io::Result<Self> {
+        Ok(Self { dial: Some(Dial::new(vsock)), ..Self::without_guest(socket)? })
+    }
+
+    fn without_guest(socket: &Path) -> io::Result<Self> {
         match fs::remove_file(socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -77,7 +94,8 @@ impl Mux {
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
-            guest: Some(Guest::new(channel)?),
+            guest: None,
+            dial: None,
             agent: Agent::Awaited,
             clients: BTreeMap::new(),
             next_client: 0,
@@ -92,10 +110,28 @@ impl Mux {
         &self.agent
     }
 
+    /// After what time to [dial](Self::dial) again, if that is to be done.
+    pub(crate) fn dials_again(&self) -> Option<Duration> {
+        self.dial.as_ref().and_then(Dial::patience)
+    }
+
+    /// Tries to reach the guest, where it is not reached yet.
+    pub(crate) fn dial(&mut self) {
+        let Some(channel) = self.dial.as_mut().and_then(Dial::proceed) else { return };
+        self.dial = None;
+        match Guest::new(channel) {
+            Ok(guest) => self.guest = Some(guest),
+            Err(error) => self.lose_guest(format!("cannot speak with the guest: {error}")),
+        }
+    }
+
     /// Adds the descriptors that are to be waited for.
     pub(crate) fn listen<T: Copy>(&self, set: &mut PollSet<T>, token: impl Fn(End) -> T) {
         if self.clients.len() < MAX_CLIENTS {
             set.add(&self.listener, token(End::Listener), true, false);
+        }
+        if let Some(attempt) = self.dial.as_ref().and_then(Dial::awaited) {
+            set.add(attempt, token(End::Dial), true, false);
         }
         let mut is_full = false;
         if let Some(guest) = &self.guest {
@@ -120,6 +156,8 @@ impl Mux {
                     self.hear_guest();
                 }
             }
+            // It goes on when all have been served.
+            End::Dial => {}
             End::Client(id) => self.serve_client(id, ready),
         }
     }
