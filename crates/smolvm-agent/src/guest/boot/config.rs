@@ -18,6 +18,8 @@ pub(super) struct Config {
     pub(super) scratch: Option<PathBuf>,
     /// `init`: what runs beside the agent.
     pub(super) init: Init,
+    /// `entered=1`: whether the kernel has mounted it already, and started the agent from there.
+    pub(super) entered: bool,
     /// `grow=1`: whether the root's file system grows to the size of its device.
     pub(super) grow: bool,
 }
@@ -42,8 +44,13 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Self, BootError> {
-        let mut config =
-            Self { root: PathBuf::new(), scratch: None, init: Init::Auto, grow: false };
+        let mut config = Self {
+            root: PathBuf::new(),
+            scratch: None,
+            init: Init::Auto,
+            entered: false,
+            grow: false,
+        };
         for line in text.lines().filter(|line| !line.is_empty()) {
             let malformed = || BootError::Config(line.to_owned());
             match line.split_once('=').ok_or_else(malformed)? {
@@ -54,6 +61,7 @@ impl Config {
                 ("init", "auto") => config.init = Init::Auto,
                 ("init", "none") => config.init = Init::None,
                 ("init", path) => config.init = Init::Path(absolute(path).ok_or_else(malformed)?),
+                ("entered", "1") => config.entered = true,
                 ("grow", "1") => config.grow = true,
                 ("grow", "0") => config.grow = false,
                 ("grow", _) => return Err(malformed()),
@@ -77,11 +85,12 @@ mod tests {
 
     #[test]
     fn all_keys_are_read_and_unknown_ones_passed_over() {
-        let text = "root=/dev/vda\nscratch=/dev/vdb\ninit=/opt/a=b\ngrow=1\n\nlater=x\n";
+        let text = "root=/dev/vda\nscratch=/dev/vdb\ninit=/opt/a=b\nentered=1\ngrow=1\n\nlater=x\n";
         let config = Config {
             root: "/dev/vda".into(),
             scratch: Some("/dev/vdb".into()),
             init: Init::Path("/opt/a=b".into()),
+            entered: true,
             grow: true,
         };
         assert_eq!(Config::parse(text).unwrap(), config);

@@ -71,14 +71,20 @@ const LINKS: &[(&str, &str)] = &[
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// Mounts what the agent itself needs to boot.
+/// Mounts what the agent itself needs to boot. A kernel that has mounted the root file system may
+/// have mounted `/dev` as well, which is refused then.
 pub(super) fn mount_first() -> Result<(), BootError> {
     for file_system in first() {
-        file_system.mount().map_err(|error| BootError::Mount {
-            what: file_system.kind.to_owned(),
-            target: file_system.target.into(),
-            error,
-        })?;
+        match file_system.mount() {
+            Err(error) if error.kind() != io::ErrorKind::ResourceBusy => {
+                return Err(BootError::Mount {
+                    what: file_system.kind.to_owned(),
+                    target: file_system.target.into(),
+                    error,
+                });
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

@@ -42,16 +42,23 @@ fn boot() -> Result<Infallible, BootError> {
     kernel_file_systems::mount_first()?;
     let config = Config::read(Path::new(config::PATH))?;
     let mut drivers = drivers::load()?;
-    let root = root::mount(&config, &mut drivers)?;
-    kernel_file_systems::move_into(&root);
-    let leftover = switch::enter(&root)?;
+    let leftover = if config.entered {
+        root::adopt(&config, &mut drivers)?;
+        None
+    } else {
+        let root = root::mount(&config, &mut drivers)?;
+        kernel_file_systems::move_into(&root);
+        Some(switch::enter(&root)?)
+    };
     let init = init::find(Path::new("/"), &config.init)?;
     kernel_file_systems::mount_rest(init.is_some());
 
     let guest = Guest { root_has_init: init.is_some() };
     let Some(init) = init else {
         let keeper = Keeper::start(guest)?;
-        leftover.free();
+        if let Some(leftover) = leftover {
+            leftover.free();
+        }
         keeper.keep()
     };
     match child::fork().map_err(BootError::Fork)? {
@@ -60,7 +67,9 @@ fn boot() -> Result<Infallible, BootError> {
             Keeper::start(guest)?.keep()
         }
         Fork::Parent(_) => {
-            leftover.free();
+            if let Some(leftover) = leftover {
+                leftover.free();
+            }
             Err(init.execute())
         }
     }

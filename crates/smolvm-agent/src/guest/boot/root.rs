@@ -43,7 +43,7 @@ pub(super) fn mount(config: &Config, drivers: &mut Drivers) -> Result<PathBuf, B
         root.overlay(drivers)?;
     } else if root.mount_for_writing()? {
         if config.grow {
-            root.grow()?;
+            root.grow(Path::new(ROOT))?;
         }
     } else {
         console::note("the root file system can only be read; what the guest writes is in memory");
@@ -51,6 +51,14 @@ pub(super) fn mount(config: &Config, drivers: &mut Drivers) -> Result<PathBuf, B
         root.overlay(drivers)?;
     }
     Ok(ROOT.into())
+}
+
+/// Takes over the root file system that the kernel has mounted and started the agent from.
+pub(super) fn adopt(config: &Config, drivers: &mut Drivers) -> Result<(), BootError> {
+    if config.grow {
+        Disk::find(&config.root, drivers)?.grow(Path::new("/"))?;
+    }
+    Ok(())
 }
 
 impl Disk {
@@ -122,8 +130,8 @@ impl Disk {
         }
     }
 
-    /// Has the file system, mounted at [`ROOT`], take up the whole device.
-    fn grow(&self) -> Result<(), BootError> {
+    /// Has the file system, mounted at `root`, take up the whole device.
+    fn grow(&self, root: &Path) -> Result<(), BootError> {
         if self.kind != Some(Kind::Ext4) {
             let kind = self.kind.map_or("of another kind", Kind::name).to_owned();
             return Err(BootError::CannotGrow { device: self.device.clone(), kind });
@@ -135,7 +143,7 @@ impl Disk {
             if blocks <= size.blocks {
                 return Ok(());
             }
-            mount::resize_ext4(&File::open(ROOT)?, blocks)
+            mount::resize_ext4(&File::open(root)?, blocks)
         };
         grow().map_err(|error| BootError::Grow { device: self.device.clone(), error })
     }
