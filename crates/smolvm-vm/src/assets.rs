@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::os::fd::{OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::backend::Backend;
 use crate::config::BootFile;
 use crate::error::VmError;
 use crate::id::VmId;
-use crate::kernel::{Architecture, Kernel};
+use crate::kernel::{Architecture, Kernel, KernelFormat, unpacked, with_pvh_entry};
 use crate::places::VmDirs;
 use crate::record::Record;
 use crate::supervisor::{FIRST_FILE, Mode, Supervisor, SupervisorError};
@@ -20,6 +22,8 @@ pub(crate) struct Assets {
     pub(crate) rootfs: Arc<File>,
     pub(crate) initrd: Option<Arc<File>>,
     kernel_file: Arc<File>,
+    /// The image's own kernel, where the VMM boots what was made of it.
+    image_kernel: Option<Arc<File>>,
 }
 
 /// The numbers under which a VMM has the files.
@@ -27,29 +31,54 @@ pub(crate) const KERNEL_FD: RawFd = FIRST_FILE;
 pub(crate) const ROOTFS_FD: RawFd = FIRST_FILE + 1;
 
 impl Assets {
-    /// Opens the files, and refuses a kernel that cannot boot here.
+    /// Opens the files, and refuses a kernel that the backend cannot boot here. `kernels` is where
+    /// unpacked ones are kept.
     pub(crate) fn open(
         kernel: &BootFile,
         rootfs: &BootFile,
         initrd: Option<&BootFile>,
+        backend: Backend,
+        kernels: &Path,
     ) -> Result<Self, VmError> {
-        let kernel_file = kernel.open()?;
-        let what = Kernel::recognise(&kernel_file, &kernel.path)?;
-        what.for_qemu(Architecture::of_host().unwrap_or(Architecture::X86_64))?;
-        what.for_initrd()?;
+        let host = Architecture::of_host().unwrap_or(Architecture::X86_64);
+        let image_kernel = kernel.open()?;
+        let mut what = Kernel::recognise(&image_kernel, &kernel.path)?;
+        let mut made = None;
+        match backend {
+            Backend::Qemu => {
+                what.for_qemu(host)?;
+                if what.format == (KernelFormat::Elf { pvh: false }) {
+                    made = Some(with_pvh_entry(&image_kernel, &kernel.path, kernels)?);
+                }
+            }
+            Backend::Firecracker => {
+                what.for_firecracker(host)?;
+                if what.format == KernelFormat::BzImage {
+                    let vmlinux = unpacked(&image_kernel, &kernel.path, kernels)?;
+                    what = Kernel::recognise(&vmlinux, &kernel.path)?;
+                    made = Some(vmlinux);
+                }
+            }
+        }
+        let (kernel_file, image_kernel) = match made {
+            Some(made) => (Arc::new(made), Some(image_kernel)),
+            None => (image_kernel, None),
+        };
         Ok(Self {
             kernel: what,
             kernel_file,
+            image_kernel,
             rootfs: rootfs.open()?,
             initrd: initrd.map(BootFile::open).transpose()?,
         })
     }
 
     /// Opens what a machine was made of, if its root file system is still the same.
-    pub(crate) fn reopen(record: &Record) -> Result<Self, VmError> {
+    pub(crate) fn reopen(record: &Record, dirs: &VmDirs) -> Result<Self, VmError> {
         let initrd = record.initrd.as_ref().map(BootFile::at);
         let (kernel, rootfs) = (BootFile::at(&record.kernel), BootFile::at(&record.rootfs));
-        let assets = Self::open(&kernel, &rootfs, initrd.as_ref())?;
+        let backend = Backend::of(record.backend);
+        let assets = Self::open(&kernel, &rootfs, initrd.as_ref(), backend, &dirs.kernels())?;
         record.check_base(&assets.rootfs)?;
         Ok(assets)
     }
@@ -75,8 +104,8 @@ impl Assets {
         // The supervisor's copies keep the image in use, whatever becomes of this process: an
         // image is in use where all of its files are.
         let mut files = vec![copy(&self.kernel_file)?, copy(&self.rootfs)?];
-        if let Some(initrd) = &self.initrd {
-            files.push(copy(initrd)?);
+        for file in self.initrd.iter().chain(&self.image_kernel) {
+            files.push(copy(file)?);
         }
         Supervisor::spawn(dirs, mode, files).map_err(failed)
     }

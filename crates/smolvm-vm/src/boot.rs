@@ -1,14 +1,17 @@
 //! Booting: from a machine's record to an agent that answers.
 
+use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use smolvm_image::CancelToken;
 
-use crate::accel::{self, Accel, Accelerator};
+use crate::accel::Accelerator;
 use crate::assets::{Assets, KERNEL_FD, ROOTFS_FD};
-use crate::backend::qmp::Qmp;
-use crate::backend::{self, Disk, FileRef, MachineSpec, Nic, Variant};
+use crate::backend::{
+    self, Backend, Disk, FileRef, FirecrackerError, MachineSpec, Nic, Variant, Vmm,
+};
 use crate::boot_slot::BootSlot;
 use crate::console;
 use crate::create;
@@ -29,7 +32,8 @@ struct Boot<'a> {
     assets: &'a Assets,
     supervisor: &'a Supervisor,
     accelerator: Accelerator,
-    qemu: backend::Qemu,
+    backend: Backend,
+    vmm: Vmm,
     timeout: Duration,
     deadline: Instant,
     cancel: &'a CancelToken,
@@ -42,11 +46,11 @@ enum Failed {
     ForGood(VmError),
 }
 
+/// What an agent that starts from the disk is told of it.
+pub(crate) const ON_DISK: &str = "root=/dev/vda\ninit=auto\nentered=1\ngrow=1\n";
+
 /// How long the end of a VMM may take to be heard of, after its agent's channel has ended.
 const END: Duration = Duration::from_secs(2);
-
-/// How long the VMM may take to tell its status.
-const QMP: Duration = Duration::from_millis(500);
 
 /// Boots a machine, and returns once its agent answers.
 pub(crate) fn boot(
@@ -57,7 +61,7 @@ pub(crate) fn boot(
 ) -> Result<Session, VmError> {
     let assets = match machine.assets.take() {
         Some(assets) => assets,
-        None => Assets::reopen(&machine.record)?,
+        None => Assets::reopen(&machine.record, &vm.dirs)?,
     };
     let assets = machine.assets.insert(assets);
     if machine.supervisor.is_none() {
@@ -67,9 +71,10 @@ pub(crate) fn boot(
         machine.supervisor = Some(assets.supervise(&vm.id, &vm.dirs, Mode::Adopt)?);
         create::keep_images(&machine.record, &vm.dirs);
     }
-    let chosen = accel::choose(Accel::Auto, assets.kernel.architecture)?;
+    let backend = Backend::of(machine.record.backend);
+    let chosen = backend.accelerator(assets.kernel.architecture)?;
     tell_once(&ACCEL_NOTICE, chosen.notice.as_deref());
-    let qemu = backend::Qemu::find(assets.kernel.architecture)?;
+    let vmm = backend.find(assets.kernel.architecture)?;
     let Some(_slot) = BootSlot::wait(&vm.dirs.boot_slots(), cancel)? else {
         return Err(VmError::Cancelled { id: vm.id.to_string() });
     };
@@ -83,7 +88,8 @@ pub(crate) fn boot(
         assets,
         supervisor,
         accelerator: chosen.accelerator,
-        qemu,
+        backend,
+        vmm,
         timeout,
         deadline: Instant::now() + timeout,
         cancel,
@@ -136,9 +142,11 @@ fn for_agent(guest: &GuestNetwork, host_name: &str) -> smolvm_protocol::Network 
 impl Boot<'_> {
     /// Tries one kind of machine after the other, until a guest finds its disk.
     fn run(&self) -> Result<Session, VmError> {
-        self.write_initrd()?;
+        if self.initrd().is_some() {
+            self.write_initrd()?;
+        }
         let mut last = None;
-        for &variant in Variant::all_for(self.assets.kernel.architecture) {
+        for &variant in self.vmm.variants(self.assets.kernel.architecture) {
             match self.attempt(variant) {
                 Ok(session) => return Ok(session),
                 Err(Failed::ForGood(error)) => return Err(error),
@@ -172,6 +180,32 @@ impl Boot<'_> {
         Ok(())
     }
 
+    /// The initrd, where the kernel unpacks one.
+    fn initrd(&self) -> Option<FileRef> {
+        let from_disk = self.assets.kernel.starts_from_disk();
+        (!from_disk).then(|| self.own_file(INITRD_FD, self.vm.dirs.initrd()))
+    }
+
+    /// A file of the machine's own: QEMU is given it open, Firecracker opens it.
+    fn own_file(&self, number: RawFd, path: PathBuf) -> FileRef {
+        match self.backend {
+            Backend::Qemu => FileRef::Inherited(number),
+            Backend::Firecracker => FileRef::Path(path),
+        }
+    }
+
+    /// What QEMU is started with.
+    fn endowment<'a>(&'a self, network: &'a NetworkPlan) -> Endowment<'a> {
+        Endowment {
+            record: &self.machine.record,
+            dirs: &self.vm.dirs,
+            has_initrd: self.initrd().is_some(),
+            accelerator: self.accelerator,
+            vcpu_count: self.vcpu_count(),
+            device: network.device.as_ref(),
+        }
+    }
+
     /// What the agent is told of the disks.
     fn boot_file(&self) -> String {
         let mut text = String::from("root=/dev/vda\ninit=auto\ngrow=1\n");
@@ -191,9 +225,9 @@ impl Boot<'_> {
     fn disks(&self) -> Vec<Disk> {
         let record = &self.machine.record;
         let DiskRecord::Isolated(isolated) = &record.disk else {
-            return vec![Disk::raw(FileRef::Inherited(DISK_FD))];
+            return vec![Disk::raw(self.own_file(DISK_FD, record.rootfs.clone()))];
         };
-        let own = FileRef::Inherited(DISK_FD);
+        let own = self.own_file(DISK_FD, isolated.path(&self.vm.dirs.state));
         let base = FileRef::Inherited(ROOTFS_FD);
         match isolated.base_use() {
             BaseUse::Unused => vec![Disk::raw(own)],
@@ -213,21 +247,24 @@ impl Boot<'_> {
             programs.push(Program::helper(helper.argv.clone(), helper.wait_for_socket.clone()));
         }
         let spec = self.spec(variant, &network);
-        let mut argv = vec![self.qemu.program.clone().into_os_string()];
-        argv.extend(backend::arguments(&spec));
-        let endowment = Endowment {
-            record: &self.machine.record,
-            dirs: &self.vm.dirs,
-            accelerator: self.accelerator,
-            vcpu_count: self.vcpu_count(),
-            device: network.device.as_ref(),
+        let program = self.vmm.program(&spec, &self.vm.dirs);
+        let settings = match self.backend {
+            Backend::Qemu => self.endowment(&network).settings(),
+            // It opens what it is told of by itself.
+            Backend::Firecracker => Vec::new(),
         };
-        programs.push(endowment.settings().into_iter().fold(Program::vmm(argv), Program::with));
+        programs.push(settings.into_iter().fold(program, Program::with));
         let launched = self.supervisor.launch(&programs);
         launched.map_err(|source| {
             Failed::ForGood(VmError::Supervisor { id: self.vm.id.to_string(), source })
         })?;
 
+        let gives_up =
+            || self.cancel.is_cancelled() || self.supervisor.wait_ended(Duration::ZERO).is_some();
+        let switched_on = self.vmm.switch_on(&spec, &self.vm.dirs, self.deadline, gives_up);
+        if let Err(error) = switched_on {
+            return Err(Failed::ForGood(self.refused(error)));
+        }
         let socket = self.vm.dirs.agent_socket();
         match Session::connect_unless(&socket, self.deadline, self.cancel) {
             Ok(session) => {
@@ -255,14 +292,17 @@ impl Boot<'_> {
             vcpu_count: self.vcpu_count(),
             mem_size_mib: record.mem_size_mib,
             kernel: FileRef::Inherited(KERNEL_FD),
-            initrd: FileRef::Inherited(INITRD_FD),
+            initrd: self.initrd(),
             command_line: backend::kernel_arguments(
+                self.backend,
                 architecture,
                 self.accelerator,
+                self.assets.kernel.starts_from_disk(),
                 record.boot_args.as_deref(),
             ),
             disks: self.disks(),
             network: network.device.as_ref().map(nic),
+            nested_virtualization: record.nested_virtualization,
             vsock_cid: None,
             qmp_socket: QMP_FD,
         }
@@ -285,7 +325,7 @@ impl Boot<'_> {
             _ => self.supervisor.wait_ended(END).is_some(),
         };
         let cancelled = matches!(error, SessionError::Cancelled);
-        let vmm = if ended || cancelled { None } else { self.vmm_status() };
+        let vmm = if ended || cancelled { None } else { self.backend.status(&self.vm.dirs) };
         // Where it has not ended by itself, nobody needs it any more.
         let _ = self.supervisor.kill();
         let console = console::tail(&self.vm.dirs.console());
@@ -308,17 +348,21 @@ impl Boot<'_> {
         }
     }
 
-    /// What the VMM says of the guest.
-    fn vmm_status(&self) -> Option<String> {
-        let mut qmp = Qmp::connect(&self.vm.dirs.qmp_socket(), QMP).ok()?;
-        qmp.status().ok().map(|status| status.status)
+    /// Ends a VMM that did not make the machine, and says why it did not.
+    fn refused(&self, error: FirecrackerError) -> VmError {
+        let ended = self.supervisor.wait_ended(Duration::from_millis(100)).is_some();
+        let _ = self.supervisor.kill();
+        if self.cancel.is_cancelled() {
+            return VmError::Cancelled { id: self.vm.id.to_string() };
+        }
+        if ended { self.failed(self.last_words()) } else { error.into() }
     }
 
     /// What the VMM said last; it may have refused to start at all.
     fn last_words(&self) -> String {
         let said = console::tail(&self.vm.dirs.vmm_log());
         match said.lines().last() {
-            Some(line) => format!("QEMU said: {line}"),
+            Some(line) => format!("{} said: {line}", self.backend.name()),
             None => "it reset or switched itself off".to_owned(),
         }
     }

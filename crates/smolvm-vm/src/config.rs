@@ -1,6 +1,7 @@
 //! [`VmConfig`]: what a virtual machine is to be.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub struct VmConfig {
     pub(crate) disk_size_mib: Option<u64>,
     pub(crate) network: NetworkMode,
     pub(crate) egress: Egress,
+    pub(crate) nested_virtualization: bool,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) detached: bool,
     pub(crate) vms_dir: Option<PathBuf>,
@@ -59,11 +61,13 @@ pub(crate) struct BootFile {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum BackendChoice {
-    /// The best that this host has.
+    /// Firecracker where it is there, KVM works and it has what the machine is to have; else QEMU.
     #[default]
     Auto,
     /// QEMU.
     Qemu,
+    /// Firecracker: a small VMM that runs guests by KVM alone. It has no network yet.
+    Firecracker,
 }
 
 /// What becomes of what a guest writes to its disk.
@@ -96,6 +100,16 @@ pub enum NetworkMode {
     Tap,
     /// Nothing.
     None,
+}
+
+impl fmt::Display for BackendChoice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "auto",
+            Self::Qemu => "qemu",
+            Self::Firecracker => "firecracker",
+        })
+    }
 }
 
 impl From<NetworkMode> for network::Mode {
@@ -131,6 +145,7 @@ impl VmConfig {
             disk_size_mib: None,
             network: NetworkMode::Auto,
             egress: Egress::All,
+            nested_virtualization: false,
             env: BTreeMap::new(),
             detached: false,
             vms_dir: None,
@@ -239,6 +254,13 @@ impl VmConfig {
     /// ```
     pub fn egress(mut self, egress: Egress) -> Self {
         self.egress = egress;
+        self
+    }
+
+    /// Whether the guest may run virtual machines by KVM itself, as far as this host can have it
+    /// do so. On QEMU alone; emulated guests have AMD's extensions, and are slow at it.
+    pub fn nested_virtualization(mut self, nested: bool) -> Self {
+        self.nested_virtualization = nested;
         self
     }
 

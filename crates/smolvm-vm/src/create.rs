@@ -8,10 +8,13 @@ use std::time::SystemTime;
 use smolvm_image::CachedImage;
 
 use crate::assets::Assets;
-use crate::config::{BootFile, DiskMode, VmConfig};
+use crate::backend::Backend;
+use crate::boot;
+use crate::config::{BackendChoice, BootFile, DiskMode, VmConfig};
 use crate::disk::{self, Base, Capabilities, Request};
 use crate::error::VmError;
 use crate::id::VmId;
+use crate::kernel::{Kernel, KernelError};
 use crate::network;
 use crate::places::{Places, VmDirs};
 use crate::record::{DiskRecord, EgressRecord, FileIdentity, Record};
@@ -24,13 +27,13 @@ pub(crate) fn create(config: VmConfig) -> Result<SmolVm, VmError> {
     let places = Places::make(config.vms_dir.as_deref())?;
     supervisor::sweep(places.vms());
     network::sweep();
-    let assets = Assets::open(&config.kernel, &config.rootfs, config.initrd.as_ref())?;
     let id = config.id.clone().unwrap_or_else(VmId::make_up);
     let dirs = places.of(&id);
+    let (backend, assets) = open(&config, &dirs)?;
 
     let mode = if config.detached { Mode::Detached } else { Mode::Owned };
     let supervisor = assets.supervise(&id, &dirs, mode)?;
-    match furnish(&config, &id, &dirs, &assets) {
+    match furnish(&config, &id, &dirs, backend, &assets) {
         Ok(record) => Ok(SmolVm {
             id,
             dirs,
@@ -50,12 +53,39 @@ pub(crate) fn create(config: VmConfig) -> Result<SmolVm, VmError> {
     }
 }
 
+/// Chooses the backend, and opens what it boots. One that was not asked for by name is not taken
+/// where it cannot boot that kernel.
+fn open(config: &VmConfig, dirs: &VmDirs) -> Result<(Backend, Assets), VmError> {
+    let backend = Backend::choose(config)?;
+    let open = |backend| {
+        let VmConfig { kernel, rootfs, initrd, .. } = config;
+        Assets::open(kernel, rootfs, initrd.as_ref(), backend, &dirs.kernels())
+    };
+    match open(backend) {
+        Err(VmError::Kernel(error))
+            if backend != Backend::Qemu && config.backend == BackendChoice::Auto =>
+        {
+            log::debug!("QEMU is taken: {error}");
+            Ok((Backend::Qemu, open(Backend::Qemu)?))
+        }
+        assets => Ok((backend, assets?)),
+    }
+}
+
+/// What can be done with a disk. One that the agent is put into is a file system of its own.
+fn capabilities(backend: Backend, kernel: &Kernel) -> Capabilities {
+    let on_disk = kernel.starts_from_disk();
+    // Whether the guest's kernel has overlayfs shows when it boots.
+    Capabilities { qcow2: backend == Backend::Qemu && !on_disk, overlayfs: !on_disk }
+}
+
 /// Fills the directory of a machine: its disk, and the record last, since a machine without one is
 /// not there for others.
 fn furnish(
     config: &VmConfig,
     id: &VmId,
     dirs: &VmDirs,
+    backend: Backend,
     assets: &Assets,
 ) -> Result<Record, VmError> {
     let rootfs = config.rootfs.absolute()?;
@@ -65,12 +95,19 @@ fn furnish(
             let request = Request {
                 size: config.disk_size_mib.map(|mebibytes| mebibytes << 20),
                 isolation: config.isolation,
-                // QEMU has the one; whether the guest's kernel has the other shows when it boots.
-                capabilities: Capabilities { qcow2: true, overlayfs: true },
+                capabilities: capabilities(backend, &assets.kernel),
             };
-            DiskRecord::Isolated(disk::isolate(base, &dirs.state, &request)?)
+            let disk = disk::isolate(base, &dirs.state, &request)?;
+            if assets.kernel.starts_from_disk() {
+                let disk = disk.path(&dirs.state);
+                disk::add_agent(&disk, smolvm_agent::PROGRAM, boot::ON_DISK)?;
+            }
+            DiskRecord::Isolated(disk)
         }
         DiskMode::Shared => {
+            if assets.kernel.starts_from_disk() {
+                return Err(KernelError::NoInitrd { path: assets.kernel.path.clone() }.into());
+            }
             // Refused here where it cannot be written to, or must not be.
             disk::share(&rootfs, config.rootfs.is_cached())?;
             DiskRecord::Shared
@@ -89,10 +126,11 @@ fn furnish(
         boot_args: config.boot_args.clone(),
         vcpu_count: config.vcpu_count,
         mem_size_mib: config.mem_size_mib,
-        backend: config.backend,
+        backend: backend.into(),
         disk,
         network: config.network,
         egress: EgressRecord(config.egress.clone()),
+        nested_virtualization: config.nested_virtualization,
         address: network::address(config.network.into()),
         runtime: dirs.runtime.clone(),
     };

@@ -20,6 +20,8 @@ use crate::supervisor::{Access, Setting};
 pub(crate) struct Endowment<'a> {
     pub(crate) record: &'a Record,
     pub(crate) dirs: &'a VmDirs,
+    /// Whether it starts with an initrd.
+    pub(crate) has_initrd: bool,
     pub(crate) accelerator: Accelerator,
     pub(crate) vcpu_count: u32,
     pub(crate) device: Option<&'a Device>,
@@ -42,10 +44,12 @@ impl Endowment<'_> {
         let disk = self.disk();
         let mut settings = vec![
             file(DISK_FD, Access::Write, &disk),
-            file(INITRD_FD, Access::Copy, &self.dirs.initrd()),
             file(QMP_FD, Access::Listen, &self.dirs.qmp_socket()),
             Setting::FileSize(self.longest_file(&disk)),
         ];
+        if self.has_initrd {
+            settings.push(file(INITRD_FD, Access::Copy, &self.dirs.initrd()));
+        }
         settings.extend(self.network());
         settings.extend(self.cgroup());
         settings.extend(self.user());

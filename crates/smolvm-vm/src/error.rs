@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::accel::AccelError;
-use crate::backend::QemuError;
+use crate::backend::{FirecrackerError, QemuError};
 use crate::disk::DiskError;
 use crate::id::IdError;
 use crate::initrd::InitrdError;
@@ -116,9 +116,12 @@ pub enum VmError {
     /// The wanted acceleration cannot be had.
     #[error(transparent)]
     Accel(#[from] AccelError),
-    /// The program that runs machines is missing or does not work.
+    /// QEMU is missing or does not work.
     #[error(transparent)]
     Backend(#[from] QemuError),
+    /// Firecracker is missing, does not work, or cannot run such a machine.
+    #[error(transparent)]
+    Firecracker(#[from] FirecrackerError),
     /// The disk could not be made.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -249,6 +252,7 @@ impl VmError {
             Self::Session { .. } => VmErrorKind::Command,
             Self::Accel(_)
             | Self::Backend(_)
+            | Self::Firecracker(_)
             | Self::Disk(_)
             | Self::Supervisor { .. }
             | Self::ForeignDirectory { .. }
@@ -264,7 +268,7 @@ impl VmError {
 }
 
 fn vmm_says(status: Option<&str>) -> String {
-    status.map(|status| format!(" (QEMU says that it is {status})")).unwrap_or_default()
+    status.map(|status| format!(" (its VMM says that it is {status})")).unwrap_or_default()
 }
 
 fn console_tail(console: &str) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::accel::KvmChecks;
-use crate::backend::{Qemu, in_path};
+use crate::backend::{Firecracker, Qemu, in_path};
 use crate::cgroup::Cgroups;
 use crate::kernel::Architecture;
 use crate::network;
@@ -74,7 +74,7 @@ impl HostCheck {
 /// ```
 #[must_use]
 pub fn check_host() -> Vec<HostCheck> {
-    vec![kvm(), qemu(), passt(), tap(), mke2fs(), memory(), limits()]
+    vec![kvm(), qemu(), firecracker(), passt(), tap(), mke2fs(), memory(), limits()]
 }
 
 fn kvm() -> HostCheck {
@@ -96,6 +96,20 @@ fn qemu() -> HostCheck {
             let text = error.to_string();
             let (found, remedy) = text.split_once(". ").unwrap_or((&text, "Install it"));
             HostCheck::missing("QEMU", found, remedy)
+        }
+    }
+}
+
+/// Nothing needs it: what it can run, QEMU can run too.
+fn firecracker() -> HostCheck {
+    match Firecracker::find() {
+        Ok(found) => {
+            HostCheck::good("Firecracker", format!("{} {}", found.program.display(), found.version))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let (found, remedy) = text.split_once(". ").unwrap_or((&text, "Install it"));
+            HostCheck::limited("Firecracker", found, remedy)
         }
     }
 }

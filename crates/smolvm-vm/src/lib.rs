@@ -45,7 +45,7 @@ mod vm;
 mod vms;
 
 pub use accel::AccelError;
-pub use backend::QemuError;
+pub use backend::{FirecrackerError, QemuError};
 pub use cancellable::Cancellable;
 pub use config::{BackendChoice, DiskMode, NetworkMode, VmConfig};
 pub use disk::{DiskError, Isolation};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <vms>/.lock                 held while a machine's directory is made or removed
+//! <vms>/.kernels/<digest>     kernels in the form that their VMM boots
 //! <vms>/<id>/config.json      what the machine is (`record`); no values of the environment
 //! <vms>/<id>/state            how it does: written by its supervisor
 //! <vms>/<id>/lock             held by its supervisor, as long as that lives
@@ -99,6 +100,21 @@ impl VmDirs {
     /// The directory of the locks that bound how many of this user's machines boot at once.
     pub(crate) fn boot_slots(&self) -> PathBuf {
         self.runtime.with_file_name("boot-slots")
+    }
+
+    /// The directory of kernels in the form that their VMM boots.
+    pub(crate) fn kernels(&self) -> PathBuf {
+        self.state.with_file_name(".kernels")
+    }
+
+    /// Where Firecracker listens for what it is told.
+    pub(crate) fn api_socket(&self) -> PathBuf {
+        self.runtime.join("api.sock")
+    }
+
+    /// Where Firecracker listens for what is to reach the guest's vsock.
+    pub(crate) fn vsock_socket(&self) -> PathBuf {
+        self.runtime.join("vsock.sock")
     }
 
     pub(crate) fn qmp_socket(&self) -> PathBuf {

@@ -32,12 +32,16 @@ pub(crate) struct Record {
     pub(crate) boot_args: Option<String>,
     pub(crate) vcpu_count: Option<u32>,
     pub(crate) mem_size_mib: u32,
+    /// The one that was chosen when it was made: its disk is made for that.
     pub(crate) backend: BackendChoice,
     pub(crate) disk: DiskRecord,
     pub(crate) network: NetworkMode,
     /// What the guest may reach there. Records of earlier versions do not say.
     #[serde(default)]
     pub(crate) egress: EgressRecord,
+    /// Records of before it could be chosen lack it.
+    #[serde(default)]
+    pub(crate) nested_virtualization: bool,
     pub(crate) address: Option<IpAddr>,
     /// Where its sockets are while it runs: depends on who started it.
     pub(crate) runtime: PathBuf,

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use crate::config::BackendChoice;
 use crate::supervisor::{How, Status};
 
 /// How a virtual machine does.
@@ -43,6 +44,8 @@ pub struct VmInfo {
     pub ended: Option<String>,
     /// Its address, where it has a network.
     pub address: Option<IpAddr>,
+    /// The VMM that it was made for.
+    pub backend: BackendChoice,
     /// The kernel that it boots.
     pub kernel: PathBuf,
     /// The root file system that its disk was made from.

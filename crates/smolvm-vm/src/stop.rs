@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use smolvm_protocol::PowerOff;
 
-use crate::backend::qmp::Qmp;
+use crate::backend::Backend;
 use crate::error::VmError;
 use crate::session::Session;
 use crate::supervisor;
@@ -21,15 +21,16 @@ pub(crate) fn stop(
     session: Option<&Session>,
     timeout: Duration,
 ) -> Result<(), VmError> {
+    let backend = Backend::of(machine.record.backend);
     let deadline = Instant::now() + timeout;
     let asked = session.is_some_and(|session| session.power_off(PowerOff::Orderly).is_ok())
         // Some guests listen to the power button.
-        || qmp(vm, deadline, Qmp::system_powerdown);
+        || backend.press_button(&vm.dirs, deadline);
     if asked && supervisor::wait_until_ended(&vm.dirs.state, deadline) {
         return Ok(());
     }
     let deadline = Instant::now() + QUIT;
-    if qmp(vm, deadline, Qmp::quit) && supervisor::wait_until_ended(&vm.dirs.state, deadline) {
+    if backend.quit(&vm.dirs, deadline) && supervisor::wait_until_ended(&vm.dirs.state, deadline) {
         return Ok(());
     }
     let killed = match &machine.supervisor {
@@ -37,12 +38,6 @@ pub(crate) fn stop(
         None => supervisor::kill_vmm(&vm.dirs.state),
     };
     killed.map_err(|source| VmError::Supervisor { id: vm.id.to_string(), source })
-}
-
-/// Says one thing to the VMM; whether it was taken.
-fn qmp<E>(vm: &SmolVm, deadline: Instant, say: impl FnOnce(&mut Qmp) -> Result<(), E>) -> bool {
-    let left = deadline.saturating_duration_since(Instant::now());
-    Qmp::connect(&vm.dirs.qmp_socket(), left).is_ok_and(|mut qmp| say(&mut qmp).is_ok())
 }
 
 /// Ends a machine at once and removes what it had.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
+use crate::backend::Backend;
 use crate::error::VmError;
 use crate::id::VmId;
 use crate::places::{Places, VmDirs};
@@ -106,6 +107,7 @@ pub(crate) fn info(record: &Record, dirs: &VmDirs) -> VmInfo {
         process: status.vmm(),
         ended: status.ended(),
         address: record.address,
+        backend: Backend::of(record.backend).into(),
         kernel: record.kernel.clone(),
         rootfs: record.rootfs.clone(),
         vcpu_count: record.vcpu_count,

@@ -15,15 +15,17 @@ pub(crate) struct MachineSpec {
     pub(crate) vcpu_count: u32,
     pub(crate) mem_size_mib: u32,
     pub(crate) kernel: FileRef,
-    pub(crate) initrd: FileRef,
+    pub(crate) initrd: Option<FileRef>,
     /// What the kernel is told.
     pub(crate) command_line: String,
     /// In the order in which the guest sees them: `/dev/vda` first.
     pub(crate) disks: Vec<Disk>,
     pub(crate) network: Option<Nic>,
+    /// Whether the guest may run virtual machines itself.
+    pub(crate) nested_virtualization: bool,
     /// The address on vsock, where the host has it.
     pub(crate) vsock_cid: Option<u32>,
-    /// The descriptor of the socket on which the VMM listens for what it is told while it runs.
+    /// The descriptor of the socket on which QEMU listens for what it is told while it runs.
     pub(crate) qmp_socket: RawFd,
 }
 

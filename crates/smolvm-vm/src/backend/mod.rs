@@ -1,12 +1,18 @@
 //! The programs that run machines, and what they are told: a [`MachineSpec`] becomes the command
 //! line of a VMM.
 
+mod connect;
+mod firecracker;
 mod kernel_arguments;
 mod machine;
 mod qemu;
-pub(crate) mod qmp;
+mod qmp;
+mod vmm;
 
+pub(crate) use firecracker::Firecracker;
+pub use firecracker::FirecrackerError;
 pub(crate) use kernel_arguments::kernel_arguments;
 pub(crate) use machine::{Disk, FileRef, MachineSpec, Nic, Variant};
 pub use qemu::QemuError;
-pub(crate) use qemu::{Qemu, arguments, in_path};
+pub(crate) use qemu::{Qemu, in_path};
+pub(crate) use vmm::{Backend, Vmm};

@@ -8,11 +8,11 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use std::{fmt, io, thread};
+use std::{fmt, io};
 
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
+
+use super::connect::connect_before;
 
 /// A connection to the monitor of a running QEMU, which serves one at a time.
 #[derive(Debug)]
@@ -100,9 +100,6 @@ pub(crate) struct Status {
 
 /// No message of QEMU's is longer, in bytes.
 const LONGEST: usize = 1 << 20;
-
-/// How long to wait before knocking again at a monitor where others queue.
-const PAUSE: Duration = Duration::from_millis(5);
 
 impl Qmp {
     /// Connects to a monitor. All that is said on this connection must be over within `timeout`.
@@ -206,26 +203,6 @@ impl Qmp {
     fn malformed(&self, reason: impl fmt::Display) -> QmpError {
         QmpError::Malformed { socket: self.socket.clone(), reason: reason.to_string() }
     }
-}
-
-/// Connects without waiting longer than this: where nobody takes the connections that queue
-/// already, connecting would wait forever.
-fn connect_before(socket: &Path, deadline: Instant) -> io::Result<UnixStream> {
-    let address = SocketAddrUnix::new(socket)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let unix = AddressFamily::UNIX;
-    let descriptor = rustix::net::socket_with(unix, SocketType::STREAM, flags, None)?;
-    loop {
-        match rustix::net::connect(&descriptor, &address) {
-            Ok(()) => break,
-            Err(Errno::AGAIN) if Instant::now() < deadline => thread::sleep(PAUSE),
-            Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let stream = UnixStream::from(descriptor);
-    stream.set_nonblocking(false)?;
-    Ok(stream)
 }
 
 impl fmt::Display for Command {

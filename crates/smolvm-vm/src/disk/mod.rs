@@ -3,10 +3,12 @@
 //! [`isolate`] makes it in the cheapest way that the file system, the VMM and the guest's kernel
 //! allow; [`share`] opens a file for those who want the guest's writes in the file itself.
 
+mod agent;
 mod copy;
 mod error;
 mod extents;
 mod overlay;
+mod program;
 mod qcow2;
 mod reflink;
 mod scratch;
@@ -23,6 +25,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use agent::add_agent;
 pub use error::DiskError;
 pub(crate) use share::share;
 

@@ -1,13 +1,13 @@
 //! An empty ext4 disk for what the guest changes, beside the base as a read-only disk; the agent
 //! joins the two by overlayfs.
 
-use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::Isolation;
 use super::error::DiskError;
+use super::program;
 use super::staging::Staging;
 
 /// The least bytes of a scratch disk: it costs next to nothing on the host while it is empty, and
@@ -19,12 +19,14 @@ const LEAST: u64 = 1 << 30;
 const FEATURES: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,\
                         large_file,huge_file,dir_nlink,extra_isize";
 
+const PROGRAM: &str = "mke2fs";
+
 /// Makes a disk of at least `size` bytes; returns its size.
 pub(super) fn make(directory: &Path, size: u64) -> Result<u64, DiskError> {
     let size = size.max(LEAST);
     let disk = Staging::create(directory, Isolation::Scratch)?;
     disk.set_length(size)?;
-    let output = Command::new(program())
+    let output = Command::new(program::find(PROGRAM))
         .args(["-q", "-F", "-t", "ext4", "-m", "0", "-O", FEATURES])
         // What is discarded is a hole and reads as zeros, so that neither mke2fs nor the guest
         // writes them.
@@ -53,16 +55,4 @@ pub(super) fn make(directory: &Path, size: u64) -> Result<u64, DiskError> {
     }
     disk.publish()?;
     Ok(size)
-}
-
-const PROGRAM: &str = "mke2fs";
-
-/// Debian keeps it where the search path of ordinary users does not lead.
-fn program() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    directories
-        .map(|directory| directory.join(PROGRAM))
-        .find(|program| program.is_file())
-        .unwrap_or_else(|| OsStr::new(PROGRAM).into())
 }

@@ -27,7 +27,7 @@ const STEP: u64 = 1 << 20;
 const OVERLAP: usize = VERSION.len() + MOST_RELEASE + 1;
 
 /// No kernel is larger; what a compressed one claims to hold is not believed.
-const MOST_KERNEL: u64 = 1 << 29;
+pub(super) const MOST_KERNEL: u64 = 1 << 29;
 
 impl Banner {
     /// Searches the bytes of a kernel.

@@ -10,9 +10,9 @@ use super::{Architecture, Fields, Header, KernelFormat, PositionedReader, Refusa
 const CLASS: usize = 4;
 const DATA: usize = 5;
 const MACHINE: usize = 0x12;
-const TABLE_OFFSET: usize = 0x20;
+pub(super) const TABLE: usize = 0x20;
 const ENTRY_SIZE: usize = 0x36;
-const ENTRY_COUNT: usize = 0x38;
+pub(super) const COUNT: usize = 0x38;
 
 const CLASS_64: u8 = 2;
 const LITTLE_ENDIAN: u8 = 1;
@@ -20,23 +20,26 @@ const MACHINE_X86_64: u16 = 62;
 const MACHINE_AARCH64: u16 = 183;
 
 /// The size of an entry in the table of segments of a 64-bit file.
-const SEGMENT: u16 = 56;
-const LOAD: u32 = 1;
-const NOTE: u32 = 4;
+pub(super) const SEGMENT: u16 = 56;
+pub(super) const LOAD: u32 = 1;
+pub(super) const NOTE: u32 = 4;
 
 /// Kernels have five segments or so, and notes of some hundred bytes.
 const MOST_SEGMENTS: u16 = 64;
 const MOST_NOTES: u64 = 1 << 20;
 
-const XEN: &[u8] = b"Xen\0";
-const PVH_ENTRY: u32 = 18;
+pub(super) const XEN: &[u8] = b"Xen\0";
+pub(super) const PVH_ENTRY: u32 = 18;
 
 /// A part of the file that is loaded or read as a whole.
-struct Segment {
-    kind: u32,
+pub(super) struct Segment {
+    pub(super) kind: u32,
     offset: u64,
-    address: u64,
+    /// Where it is to be: for the kernel itself, and for who loads it.
+    pub(super) address: u64,
+    pub(super) physical: u64,
     size: u64,
+    pub(super) memory_size: u64,
     alignment: u64,
 }
 
@@ -69,7 +72,7 @@ fn architecture(fields: Fields<'_>) -> Result<Architecture, Refusal> {
     }
 }
 
-fn segments(fields: Fields<'_>, file: &File) -> Result<Vec<Segment>, Refusal> {
+pub(super) fn segments(fields: Fields<'_>, file: &File) -> Result<Vec<Segment>, Refusal> {
     let cut_off = || Refusal::NotAKernel("a damaged ELF file");
     if fields.u8(CLASS) != Some(CLASS_64) || fields.u8(DATA) != Some(LITTLE_ENDIAN) {
         return Err(Refusal::Unsupported {
@@ -77,8 +80,8 @@ fn segments(fields: Fields<'_>, file: &File) -> Result<Vec<Segment>, Refusal> {
             remedy: "Give a kernel for this host",
         });
     }
-    let offset = fields.u64(TABLE_OFFSET).ok_or_else(cut_off)?;
-    let count = fields.u16(ENTRY_COUNT).ok_or_else(cut_off)?;
+    let offset = fields.u64(TABLE).ok_or_else(cut_off)?;
+    let count = fields.u16(COUNT).ok_or_else(cut_off)?;
     if fields.u16(ENTRY_SIZE) != Some(SEGMENT) && count != 0 || count > MOST_SEGMENTS {
         return Err(cut_off());
     }
@@ -94,7 +97,9 @@ impl Segment {
             kind: entry.u32(0)?,
             offset: entry.u64(8)?,
             address: entry.u64(16)?,
+            physical: entry.u64(24)?,
             size: entry.u64(32)?,
+            memory_size: entry.u64(40)?,
             alignment: entry.u64(48)?,
         })
     }

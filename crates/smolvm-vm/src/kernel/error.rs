@@ -55,13 +55,13 @@ pub enum KernelError {
         host: Architecture,
     },
 
-    /// An x86 ELF kernel without the entry point that QEMU uses.
+    /// An x86 ELF kernel without the entry point that QEMU uses, and that cannot be given one.
     #[error(
         "QEMU cannot boot {}: it is an ELF kernel without a PVH entry point (its configuration \
-         lacks CONFIG_PVH). Give the bzImage (vmlinuz) of the same kernel; Firecracker boots it \
-         as it is", path.display()
+         lacks CONFIG_PVH), and leaves no room for a loader. Give the bzImage (vmlinuz) of the \
+         same kernel; Firecracker boots it as it is", path.display()
     )]
-    NoPvhEntry {
+    NoWayIn {
         /// The file.
         path: PathBuf,
     },
@@ -76,14 +76,46 @@ pub enum KernelError {
         path: PathBuf,
     },
 
-    /// A kernel that unpacks no initrd, and so cannot start the agent.
+    /// A kernel that unpacks no initrd, and a disk that the agent cannot be put into instead.
     #[error(
         "the kernel {} cannot unpack an initrd (its configuration lacks CONFIG_BLK_DEV_INITRD), \
-         and commands are run by a program in the initrd. Give a kernel that has it",
-        path.display()
+         and a shared disk is not written to: there is no place for the program that runs \
+         commands. Use an isolated disk, or give a kernel that has it", path.display()
     )]
     NoInitrd {
         /// The file.
         path: PathBuf,
+    },
+
+    /// The kernel inside a bzImage cannot be got out of it.
+    #[error(
+        "the kernel inside {} cannot be unpacked, and Firecracker boots no bzImage: {reason}. \
+         Give the ELF kernel (vmlinux), or fetch the image again", path.display()
+    )]
+    Payload {
+        /// The bzImage.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A kernel in the form that its VMM boots cannot be written.
+    #[error("cannot write what boots the kernel {}: {source}. Is there space left?", path.display())]
+    Unpack {
+        /// The kernel.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// A kernel that Firecracker does not boot in the form it has.
+    #[error("Firecracker cannot boot {}: it is {content}. {remedy}", path.display())]
+    NotForFirecracker {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        content: &'static str,
+        /// What to give instead.
+        remedy: &'static str,
     },
 }

@@ -9,6 +9,9 @@ mod bzimage;
 mod content;
 mod elf;
 mod error;
+mod payload;
+mod pvh;
+mod unpacked;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -21,6 +24,7 @@ pub(crate) use architecture::Architecture;
 use banner::Banner;
 pub(crate) use bytes::{Fields, PositionedReader, read_up_to};
 pub use error::KernelError;
+pub(crate) use unpacked::{unpacked, with_pvh_entry};
 
 /// A kernel that some VMM can boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +92,8 @@ impl Kernel {
         })
     }
 
-    /// Looks whether QEMU can boot it on `host`. Where it cannot, its own message is of no help,
+    /// Looks whether QEMU can boot it on `host`, once an ELF kernel that lacks it has a
+    /// [way in](with_pvh_entry). Where it cannot, its own message is of no help,
     /// or the guest is silent.
     pub(crate) fn for_qemu(&self, host: Architecture) -> Result<(), KernelError> {
         let path = || self.path.clone();
@@ -100,20 +105,35 @@ impl Kernel {
             (KernelFormat::Elf { .. }, Architecture::Aarch64) => {
                 Err(KernelError::ElfOnArm { path: path() })
             }
-            (KernelFormat::Elf { pvh: false }, Architecture::X86_64) => {
-                Err(KernelError::NoPvhEntry { path: path() })
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks whether Firecracker can boot it on `host`, once what is inside a bzImage is
+    /// [unpacked].
+    pub(crate) fn for_firecracker(&self, host: Architecture) -> Result<(), KernelError> {
+        let path = || self.path.clone();
+        if self.architecture != host {
+            let architecture = self.architecture;
+            return Err(KernelError::OtherArchitecture { path: path(), architecture, host });
+        }
+        let refused =
+            |content, remedy| Err(KernelError::NotForFirecracker { path: path(), content, remedy });
+        match (self.format, self.architecture) {
+            (KernelFormat::Elf { .. }, Architecture::Aarch64) => {
+                refused("an ELF kernel for arm64", "Give the Image of the same kernel")
+            }
+            (KernelFormat::Arm64ImageGzip, _) => {
+                refused("a compressed Image", "Unpack it first (gunzip)")
             }
             _ => Ok(()),
         }
     }
 
-    /// Looks whether it can be given the initrd with the agent. A kernel that does not tell is let
-    /// through.
-    pub(crate) fn for_initrd(&self) -> Result<(), KernelError> {
-        if self.supports_initrd == Some(false) {
-            return Err(KernelError::NoInitrd { path: self.path.clone() });
-        }
-        Ok(())
+    /// Whether the agent is started from the disk, since the kernel would unpack no initrd. One
+    /// that does not tell is believed to do so.
+    pub(crate) fn starts_from_disk(&self) -> bool {
+        self.supports_initrd == Some(false)
     }
 }
 

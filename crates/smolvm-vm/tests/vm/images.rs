@@ -111,10 +111,10 @@ impl Site {
         left
     }
 
-    /// What is in the directory of machines, besides its lock.
+    /// What is in the directory of machines, besides its lock and kernels for later boots.
     pub(crate) fn left(&self) -> Vec<String> {
         let entries = fs_err::read_dir(self.vms_dir()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| name != ".lock").collect()
+        names.filter(|name| name != ".lock" && name != ".kernels").collect()
     }
 }

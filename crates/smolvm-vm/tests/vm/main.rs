@@ -15,6 +15,7 @@ mod failures;
 mod files;
 mod images;
 mod in_use;
+mod kernels;
 mod lifecycle;
 mod networks;
 mod owner;

@@ -26,7 +26,9 @@ pub(crate) fn arguments(machine: &MachineSpec) -> Vec<OsString> {
     );
     line.option("-machine", machine_type(machine.variant));
     let (accelerator, processor) = match machine.accelerator {
+        // It has what the host's KVM lets guests have.
         Accelerator::Kvm => ("kvm", "host"),
+        Accelerator::Tcg if nests_on_x86(machine) => ("tcg", "max,+svm,+npt"),
         Accelerator::Tcg => ("tcg", "max"),
     };
     line.option("-accel", accelerator);
@@ -34,7 +36,9 @@ pub(crate) fn arguments(machine: &MachineSpec) -> Vec<OsString> {
     line.option("-smp", machine.vcpu_count.to_string());
     line.option("-m", format!("{}M", machine.mem_size_mib));
     line.option("-kernel", path_of(&machine.kernel));
-    line.option("-initrd", path_of(&machine.initrd));
+    if let Some(initrd) = &machine.initrd {
+        line.option("-initrd", path_of(initrd));
+    }
     line.option("-append", machine.command_line.as_str());
 
     line.option("-chardev", "stdio,id=console,signal=off");
@@ -58,6 +62,10 @@ pub(crate) fn arguments(machine: &MachineSpec) -> Vec<OsString> {
         line.option("-device", format!("{},guest-cid={cid}", bus.device("vhost-vsock")));
     }
     line.arguments
+}
+
+fn nests_on_x86(machine: &MachineSpec) -> bool {
+    machine.nested_virtualization && machine.variant != Variant::Virt
 }
 
 /// The devices that a microvm has beside virtio stay as they are: booting takes as long without
@@ -217,7 +225,7 @@ mod tests {
             vcpu_count: 2,
             mem_size_mib: 512,
             kernel: FileRef::Inherited(10),
-            initrd: FileRef::Path("/vms/a,b/initrd.img".into()),
+            initrd: Some(FileRef::Path("/vms/a,b/initrd.img".into())),
             command_line: "console=ttyS0 quiet".to_owned(),
             disks: vec![
                 Disk {
@@ -234,6 +242,7 @@ mod tests {
                 },
             ],
             network: Some(Nic::Stream { number: 15, mac: "52:54:00:00:00:01".to_owned() }),
+            nested_virtualization: false,
             vsock_cid: None,
             qmp_socket: 14,
         }
@@ -264,6 +273,14 @@ mod tests {
         }
         assert!(!line.contains("-pci"), "{line}");
         assert!(!line.contains("kvm"), "{line}");
+    }
+
+    #[test]
+    fn a_guest_that_runs_machines_has_the_processor_for_it() {
+        let nested = MachineSpec { nested_virtualization: true, ..machine(Variant::Microvm) };
+        assert!(line(&nested).contains("-accel tcg -cpu max,+svm,+npt "));
+        let nested = MachineSpec { accelerator: Accelerator::Kvm, ..nested };
+        assert!(line(&nested).contains("-accel kvm -cpu host "));
     }
 
     #[test]

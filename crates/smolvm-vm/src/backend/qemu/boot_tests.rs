@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::env;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
+use smolvm_protocol::{Decoder, Preamble, Reply, Scanner, Side};
 use smolvm_testkit::skip;
 use tempfile::TempDir;
 
@@ -20,7 +21,7 @@ use super::super::machine::{Disk, FileRef, MachineSpec, Nic, Variant};
 use super::super::qmp::Qmp;
 use super::{Qemu, arguments};
 use crate::accel::Accelerator;
-use crate::backend::kernel_arguments;
+use crate::backend::{Backend, kernel_arguments};
 use crate::disk::{self, Base, Capabilities, Isolation, Request};
 use crate::kernel::Architecture;
 
@@ -86,10 +87,17 @@ impl Place {
             vcpu_count: 1,
             mem_size_mib: 256,
             kernel: FileRef::Inherited(KERNEL_FD),
-            initrd: FileRef::Inherited(initrd),
-            command_line: kernel_arguments(architecture, accelerator, of_image),
+            initrd: Some(FileRef::Inherited(initrd)),
+            command_line: kernel_arguments(
+                Backend::Qemu,
+                architecture,
+                accelerator,
+                false,
+                of_image,
+            ),
             disks: vec![disk],
             network: Some(Nic::Restricted { mac: "52:54:00:12:34:56".to_owned() }),
+            nested_virtualization: false,
             vsock_cid: None,
             qmp_socket,
         }
@@ -216,5 +224,53 @@ fn a_machine_outlives_its_agent_channel() {
     let running = start(&place, &machine, &image);
     running.agent.shutdown(std::net::Shutdown::Both).unwrap();
     running.wait_for("Hello from SmolVM!");
+    running.check_and_end();
+}
+
+/// As it is for a kernel that unpacks no initrd. This one unpacks the image's own, which does what
+/// such a kernel does by itself, and knows nothing of the agent.
+#[test]
+fn an_agent_that_was_put_into_the_disk_is_started_from_there() {
+    let Some(image) = small_image() else { return };
+    let place = Place::new();
+    let rootfs = image.join("rootfs.ext4");
+    let file = File::open(&rootfs).unwrap();
+    let size = Some(file.metadata().unwrap().len() + (64 << 20));
+    let request = Request { size, isolation: Some(Isolation::Copy), ..Request::default() };
+    let base = Base { file: &file, path: &rootfs };
+    let own = disk::isolate(base, place.dir.path(), &request).unwrap();
+    let own = own.path(place.dir.path());
+    disk::add_agent(&own, smolvm_agent::PROGRAM, crate::boot::ON_DISK).unwrap();
+    let disk = Disk::raw(FileRef::Path(own));
+    let mut machine = place.machine(Variant::Microvm, &image, disk);
+    let (backend, accelerator) = (Backend::Qemu, Accelerator::Tcg);
+    let of_image = Some("rdinit=/init");
+    machine.command_line =
+        kernel_arguments(backend, Architecture::X86_64, accelerator, true, of_image);
+
+    let running = start(&machine, &image);
+    running.wait_for("Hello from SmolVM!");
+    let mut agent = &running.agent;
+    agent.set_read_timeout(Some(PATIENCE)).unwrap();
+    agent.write_all(&Preamble::new(Side::Host, [7; 16]).encode()).unwrap();
+    let mut scanner = Scanner::for_guest([7; 16]);
+    let mut buffer = [0; 4096];
+    let welcome = loop {
+        let count = agent.read(&mut buffer).unwrap();
+        assert!(count > 0, "the agent's channel has ended");
+        if let Some((_, rest)) = scanner.push(&buffer[..count]).unwrap() {
+            break rest;
+        }
+    };
+    let mut decoder = Decoder::default();
+    decoder.push(&welcome);
+    let frame = loop {
+        if let Some(frame) = decoder.next_frame().unwrap() {
+            break Reply::decode(&frame).unwrap();
+        }
+        let count = agent.read(&mut buffer).unwrap();
+        decoder.push(&buffer[..count]);
+    };
+    assert!(matches!(frame, Reply::Welcome(welcome) if welcome.has_init), "no welcome");
     running.check_and_end();
 }
