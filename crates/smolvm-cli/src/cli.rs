@@ -14,7 +14,7 @@ use clap_complete::Shell;
 
 pub(crate) use early::Early;
 pub(crate) use machine::{
-    CreateArgs, EgressName, ExecArgs, MachineArgs, NetworkName, RunArgs, VmCommand,
+    BackendName, CreateArgs, EgressName, ExecArgs, MachineArgs, NetworkName, RunArgs, VmCommand,
 };
 
 /// Run untrusted code in microVMs, from images that are fetched, cached and validated

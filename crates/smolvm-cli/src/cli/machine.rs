@@ -121,6 +121,12 @@ pub(crate) struct MachineArgs {
     /// addresses, or nothing
     #[arg(long, value_enum, default_value_t)]
     pub(crate) egress: EgressName,
+    /// Run the VM by this program
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) backend: BackendName,
+    /// Let the guest run VMs itself
+    #[arg(long)]
+    pub(crate) nested: bool,
     /// Grow the disk to this size, in bytes or with MiB, GiB or TiB
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) disk_size: Option<u64>,
@@ -150,6 +156,18 @@ pub(crate) struct ExecArgs {
     /// Run the command in a terminal
     #[arg(long, short)]
     pub(crate) tty: bool,
+}
+
+/// What runs a VM.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendName {
+    /// The best that this host has for it
+    #[default]
+    Auto,
+    /// QEMU
+    Qemu,
+    /// Firecracker, by KVM alone and without a network
+    Firecracker,
 }
 
 /// What a guest can reach.

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use smolvm::{Egress, NetworkMode, OpenImage, VmConfig};
+use smolvm::{BackendChoice, Egress, NetworkMode, OpenImage, VmConfig};
 
-use crate::cli::{EgressName, MachineArgs, NetworkName};
+use crate::cli::{BackendName, EgressName, MachineArgs, NetworkName};
 use crate::failure::{Failure, IntoFailure as _};
 use crate::session::Session;
 use crate::signals;
@@ -34,6 +34,11 @@ pub(super) fn configure(session: &Session<'_>, config: VmConfig, args: &MachineA
         (EgressName::Nothing, _) => Egress::Nothing,
         (EgressName::All, []) => Egress::All,
         (EgressName::All, allowed) => Egress::Allow(allowed.to_vec()),
+    });
+    config = config.nested_virtualization(args.nested).backend(match args.backend {
+        BackendName::Auto => BackendChoice::Auto,
+        BackendName::Qemu => BackendChoice::Qemu,
+        BackendName::Firecracker => BackendChoice::Firecracker,
     });
     if let Some(count) = args.cpus {
         config = config.vcpu_count(count);

@@ -23,6 +23,7 @@ pub(super) fn run(session: &Session<'_>, vm: &SmolVm) {
     if let Some(process) = info.process {
         line("process", process.to_string());
     }
+    line("backend", info.backend.to_string());
     line("address", info.address.map_or_else(|| "none".to_owned(), |a| a.to_string()));
     line("memory", format!("{} MiB", info.mem_size_mib));
     if let Some(count) = info.vcpu_count {
