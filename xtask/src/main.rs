@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 #[cfg(test)]
 mod boot;
 mod command;
+mod firecracker;
 mod images;
 mod paths;
 mod python;

