@@ -105,7 +105,7 @@ pub(crate) fn without_settings(command: &mut Command) {
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
         command.env_remove(name).env_remove(name.to_lowercase());
     }
-    for name in ["CACHE_DIR", "REGISTRY", "OFFLINE", "CA_FILE", "BEARER_TOKENS"] {
+    for name in ["CACHE_DIR", "REGISTRY", "OFFLINE", "VERIFY", "CA_FILE", "BEARER_TOKENS"] {
         command.env_remove(format!("SMOLVM_{name}"));
     }
     command.env_remove("NETRC");

@@ -1,9 +1,10 @@
-//! What developers run: `cargo xtask setup`, `images`, `quickstart` and `test`.
+//! What developers run: `cargo xtask setup`, `images`, `quickstart`, `test` and `bench`.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 #[cfg(test)]
 mod boot;
 mod command;
@@ -36,6 +37,11 @@ enum Task {
     Quickstart,
     /// Run everything that must pass before a change lands.
     Test(test::Args),
+    /// Measure fetching and finding images beside other programs.
+    Bench(bench::Args),
+    /// Run one program and say what it cost; the benchmark's own child.
+    #[command(hide = true)]
+    Measure(bench::measure::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +50,8 @@ fn main() -> ExitCode {
         Task::Images(args) => images::run(&args),
         Task::Quickstart => quickstart::run(),
         Task::Test(args) => test::run(&args),
+        Task::Bench(args) => bench::run(&args),
+        Task::Measure(args) => bench::measure::child(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -22,3 +22,8 @@ pub(crate) fn tools() -> PathBuf {
 pub(crate) fn quickstart() -> PathBuf {
     root().join("target/quickstart")
 }
+
+/// The benchmark's files, peers and results; kept between runs.
+pub(crate) fn bench() -> PathBuf {
+    root().join("target/bench")
+}

@@ -17,19 +17,35 @@ const BARRIER: &str = "/.barrier";
 /// A running nginx; dropping it ends it.
 pub(crate) struct Server {
     nginx: Child,
+    scheme: &'static str,
     port: u16,
     log: PathBuf,
+}
+
+/// What a server shows to clients that speak TLS, as PEM files.
+pub(crate) struct Tls {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Server {
     /// Serves the files below `files` at a free port. Settings and logs go to
     /// the directory `scratch`.
     pub(crate) fn start(files: &Path, scratch: &Path) -> Result<Self> {
+        Self::try_ports(files, scratch, None)
+    }
+
+    /// The same, over TLS.
+    pub(crate) fn start_tls(files: &Path, scratch: &Path, tls: &Tls) -> Result<Self> {
+        Self::try_ports(files, scratch, Some(tls))
+    }
+
+    fn try_ports(files: &Path, scratch: &Path, tls: Option<&Tls>) -> Result<Self> {
         const TRIES: u32 = 5;
 
         let mut tries = 1;
         loop {
-            match Self::start_at(free_port()?, files, scratch) {
+            match Self::start_at(free_port()?, files, scratch, tls) {
                 // Between our look and nginx's, somebody took the port.
                 Err(_) if tries < TRIES => tries += 1,
                 started => return started,
@@ -37,9 +53,9 @@ impl Server {
         }
     }
 
-    fn start_at(port: u16, files: &Path, scratch: &Path) -> Result<Self> {
+    fn start_at(port: u16, files: &Path, scratch: &Path, tls: Option<&Tls>) -> Result<Self> {
         let settings = scratch.join("nginx.conf");
-        fs_err::write(&settings, settings_text(port, files, scratch))?;
+        fs_err::write(&settings, settings_text(port, files, scratch, tls))?;
         let errors = scratch.join("nginx-errors.log");
         let mut command = tied_command("nginx");
         // With `-e`, what is said before the settings are read goes there too.
@@ -49,7 +65,8 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .context("cannot start nginx; `cargo xtask setup` installs it")?;
-        let mut server = Self { nginx, port, log: scratch.join("nginx-access.log") };
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut server = Self { nginx, scheme, port, log: scratch.join("nginx-access.log") };
         server.wait_until_ready(&errors)?;
         Ok(server)
     }
@@ -71,7 +88,7 @@ impl Server {
 
     /// Where the files are, without a slash at the end.
     pub(crate) fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// The requests that nginx answered since the server started, each as
@@ -101,8 +118,15 @@ fn free_port() -> Result<u16> {
 
 /// One process, run by whoever runs this: a worker of another user could not
 /// read a work tree in somebody's home.
-fn settings_text(port: u16, files: &Path, scratch: &Path) -> String {
+fn settings_text(port: u16, files: &Path, scratch: &Path, tls: Option<&Tls>) -> String {
     let (files, scratch) = (files.display(), scratch.display());
+    let (ssl, certificate) = match tls {
+        None => ("", String::new()),
+        Some(Tls { certificate, key }) => {
+            let (certificate, key) = (certificate.display(), key.display());
+            (" ssl", format!("ssl_certificate \"{certificate}\"; ssl_certificate_key \"{key}\";"))
+        }
+    };
     format!(
         r#"daemon off;
 master_process off;
@@ -118,7 +142,8 @@ http {{
     scgi_temp_path "{scratch}/nginx-temp";
     sendfile on;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{ssl};
+        {certificate}
         root "{files}";
         location = {BARRIER} {{
             access_log off;

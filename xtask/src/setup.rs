@@ -18,6 +18,8 @@ pub(crate) enum Scope {
     Quickstart,
     /// What the tests run, too.
     Tests,
+    /// What the benchmark is held against, too.
+    Bench,
 }
 
 /// A program that the tasks or the tests run, and the package that has it.
@@ -128,6 +130,19 @@ const NEEDS: &[Need] = &[
         purpose: "runs commands as subprocess does",
         scope: Scope::Tests,
     },
+    Need {
+        program: "openssl",
+        package: "openssl",
+        purpose: "hashes as fast as this machine can",
+        scope: Scope::Bench,
+    },
+    Need {
+        program: "aria2c",
+        package: "aria2",
+        purpose: "fetches over several connections",
+        scope: Scope::Bench,
+    },
+    Need { program: "wget", package: "wget", purpose: "fetches over one", scope: Scope::Bench },
 ];
 
 const VENV: Need = Need {
@@ -144,7 +159,7 @@ const ROUNDS: usize = 3;
 /// Installs what is missing, or says which command does.
 pub(crate) fn run(scope: Scope) -> Result<()> {
     check_platform(scope)?;
-    if scope == Scope::Tests {
+    if scope >= Scope::Tests {
         check_toolchain()?;
     }
     let tools = if scope == Scope::Tests { tools::missing() } else { Vec::new() };
@@ -170,7 +185,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
 fn missing(scope: Scope) -> Vec<&'static Need> {
     let mut missing: Vec<_> =
         needs(scope).filter(|need| command::find(need.program).is_none()).collect();
-    if scope == Scope::Tests && !has_venv() {
+    if scope >= Scope::Tests && !has_venv() {
         missing.push(&VENV);
     }
     missing.dedup_by_key(|need| need.package);

@@ -1,0 +1,95 @@
+//! The results as a chart: for each case a bar for each program, as long as its median wall time.
+
+use std::fmt::Write as _;
+
+use super::report::time;
+use super::sample::{Measured, Row};
+
+const WIDTH: f64 = 860.0;
+const LABELS: f64 = 250.0;
+const LONGEST: f64 = 500.0;
+const BAR: f64 = 16.0;
+const STEP: f64 = 22.0;
+const TITLE: f64 = 34.0;
+
+/// Ours, and the others.
+const COLOURS: [&str; 2] = ["#2f6f9f", "#b9bec4"];
+
+/// An SVG image (<https://www.w3.org/TR/SVG11/>).
+pub(crate) fn svg(all: &[Measured]) -> String {
+    let mut body = String::new();
+    let mut y = 10.0;
+    for measured in all {
+        y = case(&mut body, measured, y);
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{y}\" \
+         viewBox=\"0 0 {WIDTH} {y}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{body}</svg>\n"
+    )
+}
+
+/// Draws one case from `y` on, and says where the next one begins.
+fn case(body: &mut String, measured: &Measured, y: f64) -> f64 {
+    let wall = |row: &Row| row.median(|sample| sample.wall_seconds);
+    let longest = measured.rows.iter().map(wall).fold(f64::MIN_POSITIVE, f64::max);
+    let title = escaped(&measured.title);
+    // Writing to a String does not fail.
+    let _ = writeln!(
+        body,
+        "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{title}</text>",
+        y + TITLE - 14.0
+    );
+    for (number, row) in measured.rows.iter().enumerate() {
+        let (top, middle) = (y + TITLE + STEP * number as f64, BAR - 4.0);
+        let length = (wall(row) / longest * LONGEST).max(1.0);
+        let colour = COLOURS[number.min(1)];
+        let _ = writeln!(
+            body,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
+             <rect x=\"{LABELS}\" y=\"{top}\" width=\"{length:.1}\" height=\"{BAR}\" fill=\"{colour}\"/>\
+             <text x=\"{:.1}\" y=\"{}\">{}</text>",
+            LABELS - 8.0,
+            top + middle,
+            escaped(&row.name.replace('\\', "")),
+            LABELS + length + 6.0,
+            top + middle,
+            time(wall(row))
+        );
+    }
+    y + TITLE + STEP * measured.rows.len() as f64 + 8.0
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::sample::Sample;
+
+    #[test]
+    fn bars_are_as_long_as_their_times() {
+        let row = |wall_seconds| Row {
+            name: "a & b".to_owned(),
+            samples: vec![Sample {
+                wall_seconds,
+                cpu_seconds: 1.0,
+                peak_kib: 1,
+                disk_bytes: None,
+                wire_bytes: None,
+            }],
+        };
+        let measured = Measured {
+            case: String::new(),
+            title: "title".to_owned(),
+            date: String::new(),
+            revision: String::new(),
+            rows: vec![row(1.0), row(2.0)],
+        };
+        let svg = svg(&[measured]);
+        assert!(svg.contains("width=\"250.0\"") && svg.contains("width=\"500.0\""), "{svg}");
+        assert!(svg.contains("a &amp; b") && !svg.contains("a & b"), "{svg}");
+    }
+}

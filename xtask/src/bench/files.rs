@@ -1,0 +1,81 @@
+//! The files that are fetched: noise of given sizes, the same in every run, kept under
+//! `target/bench/files`.
+
+use std::io::{BufWriter, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::images::digest_of;
+
+/// Bytes in a mebibyte.
+pub(crate) const MIB: u64 = 1 << 20;
+
+/// A file that a server has.
+#[derive(Debug, Clone)]
+pub(crate) struct Content {
+    pub(crate) path: PathBuf,
+    /// Its name below the served directory.
+    pub(crate) name: String,
+    pub(crate) sha256: String,
+}
+
+/// Noise of that many bytes, of its own for each seed.
+pub(crate) fn noise(directory: &Path, seed: u64, size: u64) -> Result<Content> {
+    content(directory, &format!("noise-{seed}-{size}"), size, |file| write_noise(file, seed, size))
+}
+
+/// A file of `size` bytes of which every `one_in`-th stretch of 256 KiB is noise and the rest
+/// zeros, as a root file system with room in it has.
+pub(crate) fn sparse(directory: &Path, size: u64, one_in: u64) -> Result<Content> {
+    const STRETCH: u64 = 256 << 10;
+    content(directory, &format!("sparse-{one_in}-{size}"), size, |file| {
+        for (number, at) in (0..size).step_by(usize::try_from(STRETCH * one_in)?).enumerate() {
+            file.seek(SeekFrom::Start(at))?;
+            write_noise(file, u64::try_from(number)?, STRETCH.min(size - at))?;
+        }
+        Ok(())
+    })
+}
+
+fn content(
+    directory: &Path,
+    name: &str,
+    size: u64,
+    write: impl FnOnce(&mut BufWriter<fs_err::File>) -> Result<()>,
+) -> Result<Content> {
+    fs_err::create_dir_all(directory)?;
+    let path = directory.join(name);
+    if !path.exists() {
+        let temporary = directory.join(format!(".{name}"));
+        let mut file = BufWriter::with_capacity(1 << 20, fs_err::File::create(&temporary)?);
+        write(&mut file)?;
+        let file = file.into_inner()?;
+        file.set_len(size)?;
+        file.sync_all()?;
+        fs_err::rename(&temporary, &path)?;
+    }
+    let digest = directory.join(format!(".{name}.sha256"));
+    if !digest.exists() {
+        fs_err::write(&digest, digest_of(&path)?)?;
+    }
+    let sha256 = fs_err::read_to_string(&digest)?;
+    Ok(Content { path, name: name.to_owned(), sha256 })
+}
+
+/// `SplitMix64`: as incompressible as random bytes, and the same every time.
+fn write_noise(file: &mut BufWriter<fs_err::File>, seed: u64, size: u64) -> Result<()> {
+    let mut state = seed.wrapping_mul(0xa076_1d64_78bd_642f);
+    let mut left = size;
+    while left > 0 {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let bytes = (word ^ (word >> 31)).to_le_bytes();
+        let count = left.min(8);
+        file.write_all(&bytes[..usize::try_from(count)?])?;
+        left -= count;
+    }
+    Ok(())
+}
