@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use smolvm::VerifyPolicy;
 
 pub(crate) use early::Early;
 pub(crate) use machine::{
@@ -168,6 +169,16 @@ pub(crate) struct GlobalOptions {
         value_parser = values::switch
     )]
     pub(crate) offline: bool,
+    /// Hash what is cached: always, or only what may have changed (changed)
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        env = "SMOLVM_VERIFY",
+        hide_env = true,
+        value_parser = values::policy
+    )]
+    pub(crate) verify: Option<VerifyPolicy>,
     /// Print one JSON object on standard output and nothing else there
     #[arg(long, global = true)]
     pub(crate) json: bool,

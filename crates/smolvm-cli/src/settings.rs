@@ -13,7 +13,8 @@ pub(crate) fn manager(options: &GlobalOptions, sync: bool) -> Result<ImageManage
     let mut builder = ImageManager::builder()
         .registry(Registry::layered(&options.registries)?)
         .offline(options.offline)
-        .sync(sync);
+        .sync(sync)
+        .verify(options.verify.unwrap_or_default());
     if let Some(directory) = given(options.cache_dir.as_deref()) {
         builder = builder.cache_dir(directory);
     }

@@ -9,6 +9,8 @@ use crate::http::{Client, ClientConfig};
 use crate::manager::ImageManager;
 use crate::registry::Registry;
 use crate::transfer::RetryPolicy;
+use crate::unchanged::KnownStamps;
+use crate::verify_policy::VerifyPolicy;
 
 /// Longer is never, and a clock cannot count to any number of seconds.
 const LONGEST_STALL: Duration = Duration::from_hours(24 * 365);
@@ -33,6 +35,7 @@ pub struct ImageManagerBuilder {
     registry: Option<Registry>,
     offline: bool,
     sync: bool,
+    verify: VerifyPolicy,
     max_asset_size: Option<u64>,
     retry_policy: RetryPolicy,
     stall_timeout: Option<Duration>,
@@ -63,6 +66,12 @@ impl ImageManagerBuilder {
     /// it: a file that a power loss has damaged is found and fetched again.
     pub fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
+        self
+    }
+
+    /// When a cached file is hashed before it is used, instead of always.
+    pub fn verify(mut self, policy: VerifyPolicy) -> Self {
+        self.verify = policy;
         self
     }
 
@@ -113,6 +122,8 @@ impl ImageManagerBuilder {
             registry: self.registry.unwrap_or_else(Registry::builtin),
             offline: self.offline,
             sync: self.sync,
+            verify: self.verify,
+            stamps: KnownStamps::default(),
             max_asset_size: self.max_asset_size.unwrap_or(64 << 30),
             retry_policy: self.retry_policy,
             client: Client::new(client),

@@ -17,6 +17,7 @@ use crate::options::FetchOptions;
 use crate::side_by_side::side_by_side;
 use crate::source::Validators;
 use crate::transfer::Space;
+use crate::unchanged;
 
 /// How often another process may change the image under our hands before that is an error.
 pub(crate) const ROUNDS: u32 = 8;
@@ -38,6 +39,10 @@ pub(crate) fn ensure(
     usage: Usage,
     options: &FetchOptions,
 ) -> Result<VerifiedFiles, ImageError> {
+    if let Some(files) = unchanged::look(manager, source, usage, options) {
+        cache::note_use(manager.cache_dir(), source.name());
+        return Ok(files);
+    }
     let mut refresh = options.refresh && !manager.offline;
     for _ in 0..ROUNDS {
         let looked = look(manager, source, options)?;
@@ -51,6 +56,7 @@ pub(crate) fn ensure(
                     continue;
                 }
             }
+            unchanged::note(manager, source, looked.verified());
             settle(manager, source, looked, &options.cancel);
             cache::note_use(manager.cache_dir(), source.name());
             return Ok(files);
@@ -153,6 +159,10 @@ fn publish(
     }
     drop(lock);
     tidy(store, source)?;
+    unchanged::note_fetched(manager, source, &files, |kind| {
+        let published = assets.iter().find(|(asset, _)| asset.kind == kind);
+        published.map(|(_, publication)| publication.verified().digest)
+    });
     cache::note_use(manager.cache_dir(), source.name());
     Ok(Some(files))
 }

@@ -59,6 +59,8 @@ mod sniff;
 mod source;
 mod source_builder;
 mod transfer;
+mod unchanged;
+mod verify_policy;
 
 pub use asset_url::{AssetUrl, AssetUrlError};
 pub use builder::ImageManagerBuilder;
@@ -79,3 +81,4 @@ pub use report::{
 };
 pub use source_builder::{ImageSourceBuilder, SourceError};
 pub use transfer::{RetryPolicy, TransferError};
+pub use verify_policy::VerifyPolicy;

@@ -1,7 +1,7 @@
 //! What the cache has of an image: every asset under its final name, every byte hashed. Writes
 //! nothing.
 
-use crate::cache::{self, Dir, Finding, Inode, Memory, Publication, Store};
+use crate::cache::{self, Dir, Finding, Inode, Memory, Publication, Store, Verified};
 use crate::cancel::CancelToken;
 use crate::ensure::ROUNDS;
 use crate::error::ImageError;
@@ -10,7 +10,7 @@ use crate::manager::ImageManager;
 use crate::name::ImageName;
 use crate::open_image::VerifiedFiles;
 use crate::options::FetchOptions;
-use crate::progress::Event;
+use crate::progress::{AssetKind, Event};
 use crate::side_by_side::side_by_side;
 
 /// What the cache has of an image.
@@ -51,6 +51,14 @@ impl Looked<'_> {
             Found::Good(found) => dir.has(&asset.file_name, found.verified().inode),
             Found::Nothing { .. } => false,
         }))
+    }
+
+    /// What was found right.
+    pub(crate) fn verified(&self) -> impl Iterator<Item = (AssetKind, &Verified)> {
+        self.found.iter().filter_map(|(asset, found)| match found {
+            Found::Good(found) => Some((asset.kind, found.verified())),
+            Found::Nothing { .. } => None,
+        })
     }
 
     pub(crate) fn missing(&self) -> impl Iterator<Item = &Asset> {

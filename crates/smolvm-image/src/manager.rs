@@ -15,6 +15,8 @@ use crate::prune_options::PruneOptions;
 use crate::registry::Registry;
 use crate::report::{AssetStatus, Pruned, Removed};
 use crate::transfer::RetryPolicy;
+use crate::unchanged::KnownStamps;
+use crate::verify_policy::VerifyPolicy;
 
 /// Fetches, caches and validates images.
 ///
@@ -38,6 +40,8 @@ pub struct ImageManager {
     pub(crate) registry: Registry,
     pub(crate) offline: bool,
     pub(crate) sync: bool,
+    pub(crate) verify: VerifyPolicy,
+    pub(crate) stamps: KnownStamps,
     pub(crate) max_asset_size: u64,
     pub(crate) retry_policy: RetryPolicy,
     pub(crate) client: Client,
@@ -96,8 +100,9 @@ impl ImageManager {
 
     /// Makes an image be in the cache, whole and right, and says where it lies.
     ///
-    /// What is there is hashed, every byte of it; an image that passes is returned without any
-    /// network traffic. What is missing or damaged is fetched, that alone.
+    /// What is there is hashed, every byte of it, unless a [`VerifyPolicy`] says otherwise; an
+    /// image that passes is returned without any network traffic. Threads that ask at the same
+    /// moment share one pass. What is missing or damaged is fetched, that alone.
     ///
     /// # Errors
     /// See [`ImageError`]; its [`kind`](ImageError::kind) tells what class it is of. After an

@@ -51,6 +51,14 @@ impl VerifiedFiles {
         files.into_iter().flatten().try_for_each(|file| cache::hold(file, cancel))
     }
 
+    pub(crate) fn get(&self, kind: AssetKind) -> Option<&File> {
+        match kind {
+            AssetKind::Kernel => self.kernel.as_ref(),
+            AssetKind::Initrd => self.initrd.as_ref(),
+            AssetKind::Rootfs => self.rootfs.as_ref(),
+        }
+    }
+
     /// Joins the files with the image that they are; `None` where one of them is missing.
     pub(crate) fn of(self, image: LocalImage) -> Option<OpenImage> {
         let (kernel, rootfs) = (self.kernel?, self.rootfs?);

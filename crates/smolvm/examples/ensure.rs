@@ -1,7 +1,7 @@
 //! How long `ensure_image` takes in a process that lives on: the same image, again and again.
 //!
 //! ```sh
-//! cargo run --release --example ensure -- registry.toml cache my-image 20
+//! cargo run --release --example ensure -- registry.toml cache my-image 20 always
 //! ```
 //!
 //! Prints the number of calls and the median of their times as JSON; `cargo xtask bench` reads it.
@@ -9,16 +9,22 @@
 use std::error::Error;
 use std::time::Instant;
 
-use smolvm::{ImageManager, Registry};
+use smolvm::{ImageManager, Registry, VerifyPolicy};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [registry, cache, image, calls] = arguments.as_slice() else {
-        return Err("usage: ensure REGISTRY CACHE IMAGE CALLS".into());
+    let [registry, cache, image, calls, policy] = arguments.as_slice() else {
+        return Err("usage: ensure REGISTRY CACHE IMAGE CALLS always|changed".into());
     };
     let calls: usize = calls.parse()?;
     let registry = Registry::layered(&[registry.into()])?;
-    let manager = ImageManager::builder().cache_dir(cache).registry(registry).build()?;
+    let policy = match policy.as_str() {
+        "always" => VerifyPolicy::Always,
+        "changed" => VerifyPolicy::Changed,
+        _ => return Err("the policy is always or changed".into()),
+    };
+    let manager =
+        ImageManager::builder().cache_dir(cache).registry(registry).verify(policy).build()?;
     let mut times = Vec::new();
     for _ in 0..calls {
         let started = Instant::now();

@@ -28,6 +28,8 @@ pub(crate) enum Case {
     Tls,
     /// Everything is cached, and every byte is hashed.
     WarmAlways,
+    /// Everything is cached, and what has not changed is not hashed.
+    WarmChanged,
     /// One image of 1 and 4 MiB.
     Images1,
     /// Eight of them.
@@ -74,6 +76,7 @@ impl Case {
             Self::Latency => latency(rig),
             Self::Tls => tls(rig),
             Self::WarmAlways => warm_always(rig),
+            Self::WarmChanged => warm_changed(rig),
             Self::Images1 => images(rig, 1),
             Self::Images8 => images(rig, 8),
             Self::Images64 => images(rig, 64),
@@ -172,9 +175,20 @@ fn warm_always(rig: &Rig) -> Result<Prepared> {
     let content = pair(rig, 300)?;
     let files = downloads(&rig.plain.address(), &content);
     let ours = Ours::new(rig, "warm", &files)?.filled()?;
-    let contenders =
-        vec![ours.pull_cached(), peers::openssl(&paths_of(&content)), ours.call_cached(5)];
+    let contenders = vec![
+        ours.pull_cached("always"),
+        peers::openssl(&paths_of(&content)),
+        ours.call_cached("always", 5),
+    ];
     Ok(Prepared::new("warm, 30 + 300 MiB, every byte hashed", contenders))
+}
+
+fn warm_changed(rig: &Rig) -> Result<Prepared> {
+    let files = downloads(&rig.plain.address(), &pair(rig, 300)?);
+    let ours = Ours::new(rig, "warm-changed", &files)?.filled()?;
+    let contenders =
+        vec![ours.pull_cached("changed"), peers::nothing(), ours.call_cached("changed", 1000)];
+    Ok(Prepared::new("warm, 30 + 300 MiB, what has not changed is not hashed", contenders))
 }
 
 fn images(rig: &Rig, count: u64) -> Result<Prepared> {

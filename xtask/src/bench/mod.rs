@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Make and install what is needed, and measure nothing.
     #[arg(long)]
     prepare: bool,
+    /// Measure what was built last, without building it anew.
+    #[arg(long)]
+    no_build: bool,
     /// Put the results of the last run of each case into docs/performance.md.
     #[arg(long)]
     update_docs: bool,
@@ -52,7 +55,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     fs_err::create_dir_all(paths::bench())?;
     setup::run(Scope::Bench)?;
-    let rig = Rig::set_up()?;
+    let rig = Rig::set_up(!args.no_build)?;
     let cases =
         if args.cases.is_empty() { Case::value_variants().to_vec() } else { args.cases.clone() };
     let mut results = Vec::new();

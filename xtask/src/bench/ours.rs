@@ -30,7 +30,7 @@ impl<'a> Ours<'a> {
     pub(crate) fn filled(self) -> Result<Self> {
         empty(&self.cache)?;
         let mut pull = self.pull_command();
-        command::capture(pull.arg("--sync"))?;
+        command::capture(pull.args(["--sync", "--verify", "changed"]))?;
         Ok(self)
     }
 
@@ -54,16 +54,19 @@ impl<'a> Ours<'a> {
     }
 
     /// Finds all images cached.
-    pub(crate) fn pull_cached(&self) -> Contender {
-        Contender::new("smolvm image pull", again(&self.pull_command()))
+    pub(crate) fn pull_cached(&self, policy: &str) -> Contender {
+        let mut pull = self.pull_command();
+        pull.args(["--verify", policy]);
+        Contender::new("smolvm image pull", again(&pull))
     }
 
     /// Finds the first image cached, again and again in one process.
-    pub(crate) fn call_cached(&self, calls: u32) -> Contender {
+    pub(crate) fn call_cached(&self, policy: &str, calls: u32) -> Contender {
         let mut call = command(&self.rig.in_process);
         command::without_settings(&mut call);
         call.env("HOME", self.rig.scratch.join("home"));
         call.arg(&self.registry).arg(&self.cache).arg("image-0").arg(calls.to_string());
+        call.arg(policy);
         Contender::new("ensure_image in process", again(&call)).in_process()
     }
 

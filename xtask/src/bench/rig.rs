@@ -40,8 +40,12 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    pub(crate) fn set_up() -> Result<Self> {
-        let (smolvm, in_process) = build()?;
+    /// Starts the servers, after our programs were built (`build`) as they are released.
+    pub(crate) fn set_up(build: bool) -> Result<Self> {
+        if build {
+            self::build()?;
+        }
+        let release = paths::root().join("target/release");
         let python = Python::ensure()?;
         let (files, scratch) = (paths::bench().join("files"), paths::bench().join("scratch"));
         fs_err::create_dir_all(&files)?;
@@ -56,8 +60,8 @@ impl Rig {
             certificate: tls.certificate,
             files,
             scratch,
-            smolvm,
-            in_process,
+            smolvm: release.join("smolvm"),
+            in_process: release.join("examples/ensure"),
             python,
         })
     }
@@ -108,13 +112,11 @@ pub(crate) fn downloads(base: &str, files: &[Content]) -> Vec<Download> {
     files.iter().map(download).collect()
 }
 
-/// Our program and the one that calls the library, as they are released.
-fn build() -> Result<(PathBuf, PathBuf)> {
+/// Builds our program and the one that calls the library.
+fn build() -> Result<()> {
     let release = ["build", "--release", "--package"];
     command::run(command("cargo").args(release).arg("smolvm-cli"))?;
-    command::run(command("cargo").args(release).args(["smolvm", "--example", "ensure"]))?;
-    let target = paths::root().join("target/release");
-    Ok((target.join("smolvm"), target.join("examples/ensure")))
+    command::run(command("cargo").args(release).args(["smolvm", "--example", "ensure"]))
 }
 
 /// A certificate for 127.0.0.1 that vouches for itself.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use smolvm::VerifyPolicy;
+
 /// Bytes from a number with an optional binary unit: `1048576`, `512MiB`, `1.5 GiB`.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u32); 5] = [("TIB", 40), ("GIB", 30), ("MIB", 20), ("KIB", 10), ("B", 0)];
@@ -45,6 +47,15 @@ pub(super) fn memory(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|mebibytes| (128..=16384).contains(mebibytes))
         .ok_or_else(|| "a VM has 128 MiB to 16 GiB".to_owned())
+}
+
+/// When to hash what is cached; blank, as a variable may be, is the default.
+pub(super) fn policy(text: &str) -> Result<VerifyPolicy, String> {
+    match text.trim() {
+        "" | "always" => Ok(VerifyPolicy::Always),
+        "changed" => Ok(VerifyPolicy::Changed),
+        _ => Err("it is always or changed".to_owned()),
+    }
 }
 
 /// Whether a variable turns something on: what is blank or says no does not.

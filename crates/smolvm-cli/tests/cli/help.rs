@@ -28,6 +28,7 @@ fn top() {
           --vms-dir <DIR>         Keep VMs in this directory; blank means ~/.smolvm/vms
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
+          --verify <WHEN>         Hash what is cached: always, or only what may have changed (changed)
           --json                  Print one JSON object on standard output and nothing else there
       -q, --quiet                 Print only what was asked for, and errors
       -v, --verbose...            Say more on standard error; twice for the details
@@ -68,6 +69,7 @@ fn top() {
       SMOLVM_ACCEL      auto, kvm or tcg: what guests run on
       SMOLVM_REGISTRY   a registry file, read before those of --registry
       SMOLVM_OFFLINE    as --offline: 1, true or yes; 0, false, no and blank mean off
+      SMOLVM_VERIFY     as --verify
       SMOLVM_CA_FILE    as --ca-file
       NO_COLOR          no colours unless --color says otherwise
       SMOLVM_BEARER_TOKENS
@@ -105,6 +107,7 @@ fn image() {
           --vms-dir <DIR>         Keep VMs in this directory; blank means ~/.smolvm/vms
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
+          --verify <WHEN>         Hash what is cached: always, or only what may have changed (changed)
           --json                  Print one JSON object on standard output and nothing else there
       -q, --quiet                 Print only what was asked for, and errors
       -v, --verbose...            Say more on standard error; twice for the details
@@ -139,6 +142,7 @@ fn pull() {
           --vms-dir <DIR>         Keep VMs in this directory; blank means ~/.smolvm/vms
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
+          --verify <WHEN>         Hash what is cached: always, or only what may have changed (changed)
           --json                  Print one JSON object on standard output and nothing else there
       -q, --quiet                 Print only what was asked for, and errors
       -v, --verbose...            Say more on standard error; twice for the details

@@ -27,6 +27,10 @@ pub(crate) struct Inode {
 }
 
 impl Inode {
+    pub(super) fn new(device: u64, number: u64) -> Self {
+        Self { device, number }
+    }
+
     pub(crate) fn of(stat: &Stat) -> Self {
         Self { device: stat.st_dev, number: stat.st_ino }
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/<name>/vmlinux.bin        the assets, read-only, under the names of the definition
 //! <root>/<name>/image.json         what is known of them (`record`)
+//! <root>/<name>/.verified-<uid>.json  what a user has verified (`stamp`)
 //! <root>/.state/version            of this layout
 //! <root>/.state/locks/<key>        kernel locks, never unlinked (`lock`)
 //! <root>/.state/locks/image-<name>
@@ -20,6 +21,7 @@
 
 mod copy;
 mod dir;
+mod file_state;
 mod held;
 mod holders;
 mod in_use;
@@ -36,11 +38,14 @@ mod publish;
 mod record;
 mod remove;
 mod share;
+mod shared_pass;
+mod stamp;
 mod store;
 mod usage;
 mod verify;
 
 pub(crate) use dir::{Dir, Inode};
+pub(crate) use file_state::{FileState, Moment};
 pub(crate) use held::{Held, discard_parked, parked};
 pub(crate) use holders::note as note_holder;
 pub(crate) use in_use::hold;
@@ -56,6 +61,7 @@ pub(crate) use publish::{Publication, publish, refuse_newer_record};
 pub(crate) use record::{AssetRecord, Memory, RECORD_FILE, Record, Recorded};
 pub(crate) use remove::remove;
 pub(crate) use share::find_shared;
+pub(crate) use stamp::{Stamp, Stamps, own_state, unchanged};
 pub(crate) use store::{Store, image_names, is_cache, open_image, open_root};
 pub(crate) use usage::disk_usage;
-pub(crate) use verify::{Finding, Presence, check, hash_prefix, presence};
+pub(crate) use verify::{Finding, Presence, Verified, check, hash_prefix, presence};

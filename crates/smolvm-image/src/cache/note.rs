@@ -2,6 +2,7 @@
 //! of date.
 
 use std::io::{self, Read as _, Write as _};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,11 +27,15 @@ pub(crate) struct Note {
     pub(crate) boot_id: String,
 }
 
-/// The identity of the running kernel's boot (`proc(5)`, `random/boot_id`).
-pub(crate) fn boot_id() -> String {
-    fs_err::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|id| id.trim().to_owned())
-        .unwrap_or_default()
+/// The identity of the running kernel's boot (`proc(5)`, `random/boot_id`); empty where it is not
+/// known.
+pub(crate) fn boot_id() -> &'static str {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    BOOT_ID.get_or_init(|| {
+        fs_err::read_to_string("/proc/sys/kernel/random/boot_id")
+            .map(|id| id.trim().to_owned())
+            .unwrap_or_default()
+    })
 }
 
 pub(super) fn read_note(partial: &Dir, name: &str) -> Option<Note> {

@@ -213,7 +213,7 @@ impl<'a> Partial<'a> {
         let stat =
             rustix::fs::fstat(&self.file).map_err(|error| failed("look at", error.into()))?;
         let inode = Inode::of(&stat);
-        let verified = Verified { file: self.file, inode, digest, size };
+        let verified = Verified { file: self.file, inode, digest, size, steady: None };
         Ok(Held::keep(self.store, self.key, verified, note))
     }
 }

@@ -119,6 +119,11 @@ impl Store {
     pub(crate) fn lock_image(&self, name: &str, cancel: &CancelToken) -> Result<Lock, ImageError> {
         lock::acquire(&self.locks, &format!("image-{name}"), self.modes.working, cancel, |_| {})
     }
+
+    /// The same, or `None` where another process has it.
+    pub(super) fn try_lock_image(&self, name: &str) -> Result<Option<Lock>, ImageError> {
+        lock::try_acquire(&self.locks, &format!("image-{name}"), self.modes.working)
+    }
 }
 
 /// The directories of what is noted of images, where they are there.

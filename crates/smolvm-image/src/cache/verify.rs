@@ -7,7 +7,9 @@ use std::os::unix::fs::FileExt as _;
 use sha2::{Digest as _, Sha256};
 
 use super::dir::{self, Dir, Inode};
+use super::file_state::{FileState, Moment};
 use super::record::Recorded;
+use super::shared_pass;
 use crate::buffer::Buffer;
 use crate::cancel::CancelToken;
 use crate::digest::Digest;
@@ -45,6 +47,9 @@ pub(crate) struct Verified {
     pub(crate) inode: Inode,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
+    /// What the file was like from the beginning of the pass to its end, if it is this user's own
+    /// and a change since the beginning would show.
+    pub(crate) steady: Option<Box<FileState>>,
 }
 
 /// Whether the asset is there with the recorded size. Hashes nothing and never fails.
@@ -126,12 +131,23 @@ pub(crate) fn examine(
         Err(error) => return Ok(Err(error.into())),
     };
     on_hash(dir::size_of(&stat));
-    let (hasher, size) = match hash_prefix(&file, u64::MAX, Sha256::new(), cancel) {
+    let state = FileState::of(&stat);
+    let hash = || {
+        let whole = hash_prefix(&file, u64::MAX, Sha256::new(), cancel)?;
+        Ok(whole.map(|(hasher, size)| (hasher.into(), size)))
+    };
+    let shows_changes = state.shows_changes_after(Moment::now());
+    let state_now = || rustix::fs::fstat(&file).ok().map(|stat| FileState::of(&stat));
+    let hashed =
+        if shows_changes { shared_pass::share(state, state_now, cancel, hash) } else { hash() };
+    let (digest, size) = match hashed {
         Ok(Some(whole)) => whole,
         Ok(None) => return Err(ImageError::Cancelled),
         Err(error) => return Ok(Err(error)),
     };
-    Ok(Ok(Verified { file, inode: Inode::of(&stat), digest: hasher.into(), size }))
+    let is_steady = shows_changes && dir::is_own(&stat) && state_now() == Some(state);
+    let inode = Inode::of(&stat);
+    Ok(Ok(Verified { file, inode, digest, size, steady: is_steady.then(|| Box::new(state)) }))
 }
 
 /// Feeds the first `length` bytes of a file (or all it has) to a hasher, wherever its cursor

@@ -153,7 +153,7 @@ impl Transfer<'_> {
     }
 
     fn attempt(&self, sink: &mut Sink<'_, '_>, course: &mut Course) -> Result<Step, Break> {
-        let start = match decide(sink.note(), sink.length(), self.asset, &boot_id()) {
+        let start = match decide(sink.note(), sink.length(), self.asset, boot_id()) {
             // Asked whether there is something newer, what is there is not the answer.
             Start::Whole if self.unless.is_some() => Start::Fresh,
             Start::Whole => return Ok(Step::Whole),
@@ -208,7 +208,7 @@ impl Transfer<'_> {
             if_range: opened.validators.if_range.clone(),
             etag: opened.validators.etag.clone(),
             last_modified: opened.validators.last_modified.clone(),
-            boot_id: boot_id(),
+            boot_id: boot_id().to_owned(),
         })?;
         Ok(())
     }
@@ -303,7 +303,7 @@ impl Transfer<'_> {
 
 /// Whether a later transfer could go on from what is in a partial file.
 pub(crate) fn is_of_use(partial: &Partial<'_>, asset: &Asset) -> bool {
-    decide(partial.note(), partial.length(), asset, &boot_id()) != Start::Fresh
+    decide(partial.note(), partial.length(), asset, boot_id()) != Start::Fresh
 }
 
 /// What was sent cannot follow what is there.

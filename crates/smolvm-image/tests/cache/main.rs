@@ -20,6 +20,7 @@ mod links;
 mod log_capture;
 mod open;
 mod other_process;
+mod policy;
 mod pruning;
 mod registry_changes;
 mod removal;
