@@ -41,6 +41,7 @@ mod digest;
 mod ensure;
 mod error;
 mod fetch;
+mod holes;
 mod http;
 mod image;
 mod inspect;

@@ -1,7 +1,6 @@
 //! [`Sink`]: where received bytes go, to the partial file and to the hash, and who hears of it.
 
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use super::Transfer;
@@ -11,6 +10,7 @@ use crate::buffer::Buffer;
 use crate::cache::{Note, Partial};
 use crate::digest::Digest;
 use crate::error::ImageError;
+use crate::holes;
 use crate::progress::Event;
 use crate::sniff;
 
@@ -142,7 +142,7 @@ impl<'a, 'p> Sink<'a, 'p> {
         let bytes = buffer.bytes();
         let first = self.length() == 0 && !bytes.is_empty();
         self.head = first.then(|| bytes[..bytes.len().min(sniff::HEAD)].to_vec());
-        if let Err(error) = self.partial.file().write_all_at(bytes, self.length()) {
+        if let Err(error) = holes::append(self.partial.file(), bytes, self.length()) {
             return Err(self.write_failed(error));
         }
         let count = bytes.len() as u64;

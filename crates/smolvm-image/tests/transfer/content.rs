@@ -4,7 +4,7 @@ use smolvm_image::{ErrorKind, ImageError};
 use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Gate, Route, Server};
 
-use crate::bytes::noise;
+use crate::bytes::{Bytes, noise};
 use crate::scene::{IMAGE, Scene};
 
 const PAGES: [(&[u8], &str); 6] = [
@@ -92,4 +92,27 @@ fn a_page_in_the_place_of_a_part_is_not_mixed_in() {
         scene.assert_nothing_is_left();
         assert_eq!(scene.fetch(&server.url("/kernel"), pin.as_deref()).unwrap(), kernel);
     }
+}
+
+/// Behaviour 21: what is zeros on the wire takes no room on the disk, also where the transfer
+/// breaks in the middle of it and goes on.
+#[test]
+fn zeros_become_holes_on_the_way() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let mut bytes = vec![0_u8; 8 << 20];
+    bytes[..10_000].copy_from_slice(&noise(1, 10_000));
+    bytes[(5 << 20) + 7..(5 << 20) + 9].fill(1);
+    let digest = sha256_hex(&bytes);
+    let server = Server::start();
+    server.route(
+        "/kernel",
+        Route::new(bytes.clone()).etag("\"1\"").fault_on(0, Fault::ResetAt(3_000_001)),
+    );
+    let scene = Scene::new();
+    let kernel = scene.fetch(&server.url("/kernel"), Some(&digest)).unwrap();
+    assert_eq!(kernel, Bytes::from(bytes));
+    assert_eq!(server.hits("/kernel"), 2);
+    let metadata = fs_err::metadata(scene.kernel_path()).unwrap();
+    assert!(metadata.blocks() * 512 <= 128 << 10, "{} blocks", metadata.blocks());
 }
