@@ -38,6 +38,7 @@ pub struct ImageManagerBuilder {
     verify: VerifyPolicy,
     max_asset_size: Option<u64>,
     retry_policy: RetryPolicy,
+    connections: Option<u8>,
     stall_timeout: Option<Duration>,
     ca_file: Option<PathBuf>,
 }
@@ -78,6 +79,14 @@ impl ImageManagerBuilder {
     /// No asset may be larger, in bytes. Default: 64 GiB.
     pub fn max_asset_size(mut self, bytes: u64) -> Self {
         self.max_asset_size = Some(bytes);
+        self
+    }
+
+    /// At most this many connections for one file, 8 by default, 1 for one alone. There is one
+    /// unless it turns out to be slower than everything else, and the server lets parts of the
+    /// file be asked for.
+    pub fn connections(mut self, most: u8) -> Self {
+        self.connections = Some(most.max(1));
         self
     }
 
@@ -126,6 +135,7 @@ impl ImageManagerBuilder {
             stamps: KnownStamps::default(),
             max_asset_size: self.max_asset_size.unwrap_or(64 << 30),
             retry_policy: self.retry_policy,
+            connections: self.connections.unwrap_or(8),
             client: Client::new(client),
         })
     }

@@ -117,6 +117,7 @@ impl Fetch<'_> {
                 cancel: self.cancel,
                 unless,
                 no_cache,
+                connections: self.manager.connections,
             };
             let (digest, received, doubtful) = match transfer.run(&mut partial) {
                 Ok(Outcome::Whole { digest, received, doubtful }) => (digest, received, doubtful),

@@ -44,6 +44,7 @@ pub struct ImageManager {
     pub(crate) stamps: KnownStamps,
     pub(crate) max_asset_size: u64,
     pub(crate) retry_policy: RetryPolicy,
+    pub(crate) connections: u8,
     pub(crate) client: Client,
 }
 

@@ -34,6 +34,7 @@ pub(super) fn open(path: &Path, ask: &Ask<'_>) -> Result<Answer, Failure> {
         continues,
         total: Some(metadata.len()),
         ends_surely: true,
+        has_ranges: false,
         from_cache: false,
         validators: Validators {
             etag: Some(version.clone()),

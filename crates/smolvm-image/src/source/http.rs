@@ -34,7 +34,8 @@ pub(super) fn open(
 fn request_headers(ask: &Ask<'_>) -> Vec<(&'static str, String)> {
     let mut headers = Vec::new();
     if ask.offset > 0 {
-        headers.push(("Range", format!("bytes={}-", ask.offset)));
+        let last = ask.end.map(|end| end.saturating_sub(1).to_string()).unwrap_or_default();
+        headers.push(("Range", format!("bytes={}-{last}", ask.offset)));
         if let Some(validator) = ask.if_range {
             headers.push(("If-Range", validator.to_owned()));
         }
@@ -71,6 +72,7 @@ fn whole(response: Response) -> Result<Answer, Failure> {
             _ => None,
         },
         ends_surely: !plain || framing != Framing::UntilClose,
+        has_ranges: plain && accepts_ranges(&response.headers),
         from_cache: is_from_cache(&response.headers),
         validators,
         body: encoding::decode(encoding, HttpBody(response.body)),
@@ -110,6 +112,7 @@ fn part(response: Response, ask: &Ask<'_>) -> Answer {
         continues: true,
         total: total.or(ask.total),
         ends_surely: false,
+        has_ranges: true,
         from_cache: is_from_cache(headers),
         validators,
         // More than the part that was announced is not taken, however the body is framed.
@@ -152,6 +155,12 @@ fn is_strong_date(last_modified: &str, headers: &Headers) -> bool {
     date.zip(modified).is_some_and(|(date, modified)| {
         date.duration_since(modified).is_ok_and(|age| age.as_secs() >= 1)
     })
+}
+
+/// Whether the server says that it answers requests for a range (RFC 9110 section 14.3).
+fn accepts_ranges(headers: &Headers) -> bool {
+    let mut units = headers.get_all("Accept-Ranges").flat_map(|value| value.split(','));
+    units.any(|unit| unit.trim().eq_ignore_ascii_case("bytes"))
 }
 
 /// Whether the headers show a cache on the way (RFC 9111 section 5.1, RFC 9110 section 7.6.3).

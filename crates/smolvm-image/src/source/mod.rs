@@ -20,6 +20,8 @@ use crate::transfer::TransferError;
 pub(crate) struct Ask<'a> {
     /// The first byte that is wanted.
     pub(crate) offset: u64,
+    /// The byte after the last one that is wanted; the end of the file if `None`.
+    pub(crate) end: Option<u64>,
     /// The validator that the bytes before `offset` are of; the answer begins at 0 if the source
     /// has changed since.
     pub(crate) if_range: Option<&'a str>,
@@ -62,6 +64,8 @@ pub(crate) struct Opened {
     /// Whether an end of the body without an error means that it is whole, though no size is
     /// known.
     pub(crate) ends_surely: bool,
+    /// Whether parts of it can be asked for.
+    pub(crate) has_ranges: bool,
     /// Whether they may come from a cache on the way, not from the server.
     pub(crate) from_cache: bool,
     pub(crate) validators: Validators,

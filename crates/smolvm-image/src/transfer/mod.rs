@@ -2,7 +2,8 @@
 //! from where it broke.
 //!
 //! [`Transfer::run`] is the story. One thread receives and writes ([`sink`]), another hashes
-//! ([`hasher`]); [`resume`] decides where to begin, [`attempts`] when to give up.
+//! ([`hasher`]); [`resume`] decides where to begin, [`attempts`] when to give up. Where one
+//! connection is too slow, [`wide`] makes one stream of several.
 
 mod attempts;
 mod error;
@@ -10,9 +11,10 @@ mod hasher;
 mod resume;
 mod sink;
 mod space;
+mod wide;
 
-use std::io;
-use std::time::Duration;
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
 pub use attempts::RetryPolicy;
 pub use error::TransferError;
@@ -21,6 +23,7 @@ pub(crate) use space::Space;
 use self::attempts::Attempts;
 use self::resume::{Start, decide};
 use self::sink::Sink;
+use self::wide::Wide;
 use crate::cache::{Note, Partial, boot_id};
 use crate::cancel::CancelToken;
 use crate::digest::Digest;
@@ -47,6 +50,8 @@ pub(crate) struct Transfer<'a> {
     pub(crate) unless: Option<&'a Validators>,
     /// Ask caches on the way to ask the server.
     pub(crate) no_cache: bool,
+    /// Connections that there may be at once.
+    pub(crate) connections: u8,
 }
 
 /// How a transfer ended well.
@@ -171,6 +176,7 @@ impl Transfer<'_> {
             ask.if_range = if_range.as_deref();
             ask.total = sink.total();
         }
+        let asked = Instant::now();
         let answer = source::open(self.client, &self.asset.url, &ask, self.cancel)
             .map_err(|failure| self.cancelled_or(failure))?;
         match answer {
@@ -188,7 +194,7 @@ impl Transfer<'_> {
             Answer::Body(opened) => {
                 course.doubtful = opened.from_cache || opened.continues;
                 self.begin(sink, &opened)?;
-                self.receive(sink, opened, course)
+                self.receive_all(sink, opened, asked.elapsed(), course)
             }
         }
     }
@@ -213,10 +219,33 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    fn receive(
+    /// Receives a body whose head came that long after it was asked for: over more connections
+    /// where they would help.
+    fn receive_all(
         &self,
         sink: &mut Sink<'_, '_>,
         mut opened: Opened,
+        first_byte: Duration,
+        course: &mut Course,
+    ) -> Result<Step, Break> {
+        let position = sink.length();
+        if !wide::is_possible(self, &opened, position) {
+            return self.receive(sink, &mut opened.body, opened.ends_surely, course);
+        }
+        std::thread::scope(|scope| {
+            let ends_surely = opened.ends_surely;
+            let mut body = Wide::new(scope, self, opened, position, first_byte);
+            let received = self.receive(sink, &mut body, ends_surely, course);
+            course.doubtful |= body.is_mixed();
+            received
+        })
+    }
+
+    fn receive(
+        &self,
+        sink: &mut Sink<'_, '_>,
+        body: &mut impl Read,
+        ends_surely: bool,
         course: &mut Course,
     ) -> Result<Step, Break> {
         loop {
@@ -224,7 +253,7 @@ impl Transfer<'_> {
             if self.cancel.is_cancelled() {
                 return Err(Break::Stop(ImageError::Cancelled.into()));
             }
-            let read = sink.receive_from(&mut opened.body)?;
+            let read = sink.receive_from(body)?;
             // The rest of an error page need not be waited for.
             let begins = sink.begins_with().filter(|_| self.asset.digest.is_none());
             if let Some(content) = begins.and_then(sniff::not_an_image) {
@@ -240,7 +269,7 @@ impl Transfer<'_> {
                     let error = TransferError::Short { received: sink.length(), total };
                     return Err(Break::Failure(Failure { error, retry: Retry::Yes }));
                 }
-                (Ok(false), None) => return self.whole_or_retry(sink, opened.ends_surely, course),
+                (Ok(false), None) => return self.whole_or_retry(sink, ends_surely, course),
                 (Err(error), _) => return Err(self.broken(error)),
             }
         }

@@ -9,6 +9,7 @@
 
 mod bytes;
 mod child;
+mod connections;
 mod content;
 mod digests;
 mod encodings;

@@ -1,0 +1,104 @@
+//! [`Watch`]: whether more connections would help, by what those that there are bring.
+
+use std::time::{Duration, Instant};
+
+/// How long it looks before it says anything. A transfer that is over by then needs no help.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What one connection must bring, next to waiting for its first byte, for others to be worth
+/// their way there.
+const WORTH: f64 = 2.0;
+
+/// More connections have helped if all together bring this much more than before.
+const GAIN: f64 = 1.1;
+
+/// Looks at one connection, and later at several.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// From asking to the first byte.
+    first_byte: Duration,
+    began: Instant,
+    bytes: u64,
+    /// Time that was spent waiting for bytes, and not for the hash or the disk.
+    waited: Duration,
+    /// Bytes a second before the last step.
+    before: f64,
+}
+
+impl Watch {
+    pub(super) fn new(first_byte: Duration) -> Self {
+        Self { first_byte, began: Instant::now(), bytes: 0, waited: Duration::ZERO, before: 0.0 }
+    }
+
+    /// Counts a read.
+    pub(super) fn count(&mut self, bytes: u64, waited: Duration) {
+        self.bytes += bytes;
+        self.waited += waited;
+    }
+
+    /// Whether there is enough to judge by: connections that were just opened must have had the
+    /// time to bring something.
+    pub(super) fn is_due(&self) -> bool {
+        self.began.elapsed() >= LOOK.max(3 * self.first_byte)
+    }
+
+    /// Whether the one connection is what everybody waits for, and so slow that fetching a chunk
+    /// of that size takes longer than getting to its first byte.
+    pub(super) fn wants_more(&self, chunk: u64) -> bool {
+        let elapsed = self.began.elapsed().as_secs_f64();
+        let waits = self.waited.as_secs_f64() > elapsed / 2.0;
+        let chunk_seconds = chunk as f64 / self.rate().max(1.0);
+        waits && chunk_seconds > WORTH * self.first_byte.as_secs_f64()
+    }
+
+    /// Whether the last step has helped.
+    pub(super) fn has_gained(&self) -> bool {
+        self.rate() > GAIN * self.before
+    }
+
+    /// Begins to look anew, after a step.
+    pub(super) fn step(&mut self) {
+        self.before = self.rate();
+        self.began = Instant::now();
+        self.bytes = 0;
+        self.waited = Duration::ZERO;
+    }
+
+    fn rate(&self) -> f64 {
+        self.bytes as f64 / self.began.elapsed().as_secs_f64().max(1e-6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slow_connection_wants_more_unless_they_are_far_away() {
+        let looked = |first_byte: Duration, bytes: u64, waited: Duration| {
+            let mut watch = Watch::new(first_byte);
+            watch.began -= Duration::from_secs(1);
+            watch.count(bytes, waited);
+            watch.wants_more(1 << 20)
+        };
+        let (near, far) = (Duration::from_millis(1), Duration::from_millis(100));
+        let waiting = Duration::from_millis(900);
+        assert!(looked(near, 20_000_000, waiting));
+        assert!(!looked(near, 20_000_000, Duration::from_millis(300)), "the disk is slower");
+        assert!(!looked(far, 20_000_000, waiting), "a chunk comes faster than its connection");
+        assert!(looked(far, 2_000_000, waiting));
+    }
+
+    #[test]
+    fn a_step_is_held_against_what_was_before() {
+        let mut watch = Watch::new(Duration::ZERO);
+        watch.began -= Duration::from_secs(1);
+        watch.count(10_000_000, Duration::ZERO);
+        watch.step();
+        watch.began -= Duration::from_secs(1);
+        watch.count(10_500_000, Duration::ZERO);
+        assert!(!watch.has_gained());
+        watch.count(5_000_000, Duration::ZERO);
+        assert!(watch.has_gained());
+    }
+}
