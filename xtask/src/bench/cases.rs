@@ -238,6 +238,7 @@ fn resume(rig: &Rig) -> Result<Prepared> {
     let contenders = vec![
         ours.pull_after(&partial),
         peers.curl_continued(&content[1].path, part),
+        peers.curl_continued_then_openssl(&content[1].path, part),
         peers.wget_continued(&content[1].path, part),
     ];
     let title =

@@ -40,9 +40,6 @@ pub(crate) struct Args {
     /// Run each program once, to see that it works.
     #[arg(long, conflicts_with = "runs")]
     quick: bool,
-    /// Make and install what is needed, and measure nothing.
-    #[arg(long)]
-    prepare: bool,
     /// Measure what was built last, without building it anew.
     #[arg(long)]
     no_build: bool,
@@ -58,19 +55,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let rig = Rig::set_up(!args.no_build)?;
     let cases =
         if args.cases.is_empty() { Case::value_variants().to_vec() } else { args.cases.clone() };
-    let mut results = Vec::new();
     for case in cases {
         term::heading(&case.name());
         let prepared = case.prepare(&rig)?;
-        if !args.prepare {
-            let runs = if args.quick { 1 } else { args.runs };
-            let measured = measure_case(case, &prepared, runs)?;
-            if !args.quick {
-                fs_err::write(result_path(case), serde_json::to_string_pretty(&measured)?)?;
-            }
-            term::plain(&report::markdown(std::slice::from_ref(&measured)));
-            results.push(measured);
+        let runs = if args.quick { 1 } else { args.runs };
+        let measured = measure_case(case, &prepared, runs)?;
+        if !args.quick {
+            fs_err::write(result_path(case), serde_json::to_string_pretty(&measured)?)?;
         }
+        term::plain(&report::markdown(std::slice::from_ref(&measured)));
     }
     // What scratch files hold, no later run can use.
     fs_err::remove_dir_all(&rig.scratch)?;

@@ -80,6 +80,18 @@ impl Peers<'_> {
         self.after_part(curl, whole, bytes)
     }
 
+    /// The same, and then openssl over the whole.
+    pub(crate) fn curl_continued_then_openssl(&self, whole: &Path, bytes: u64) -> Contender {
+        let both = self.plain("curl -C -, then openssl dgst", |peers, directory| {
+            let mut curl = peers.curl_command(directory);
+            curl.args(["--continue-at", "-"]);
+            let files: Vec<_> = peers.paths(directory).map(|path| quoted(&path)).collect();
+            let openssl = format!("openssl dgst -sha256 {}", files.join(" "));
+            sh(&format!("{} && {openssl}", shell_words(&curl)))
+        });
+        self.after_part(both, whole, bytes)
+    }
+
     /// wget, going on from a part of the only file.
     pub(crate) fn wget_continued(&self, whole: &Path, bytes: u64) -> Contender {
         let wget = self.plain("wget -c", |peers, directory| {

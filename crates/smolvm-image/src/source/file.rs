@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Answer, Ask, Failure, Opened, Retry, Validators};
+use super::{Answer, Ask, Failure, Opened, Parts, Retry, Validators};
 use crate::transfer::TransferError;
 
 pub(super) fn open(path: &Path, ask: &Ask<'_>) -> Result<Answer, Failure> {
@@ -34,7 +34,7 @@ pub(super) fn open(path: &Path, ask: &Ask<'_>) -> Result<Answer, Failure> {
         continues,
         total: Some(metadata.len()),
         ends_surely: true,
-        has_ranges: false,
+        parts: Parts::Unknown,
         from_cache: false,
         validators: Validators {
             etag: Some(version.clone()),

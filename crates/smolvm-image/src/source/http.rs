@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::content_range::{self, ContentRange};
 use super::encoding::{self, Encoding};
 use super::retry_after;
-use super::{Answer, Ask, Failure, Opened, Retry, Validators};
+use super::{Answer, Ask, Failure, Opened, Parts, Retry, Validators};
 use crate::asset_url::AssetUrl;
 use crate::cancel::CancelToken;
 use crate::http::{Body, Client, Framing, Headers, HttpError, Response};
@@ -72,7 +72,7 @@ fn whole(response: Response) -> Result<Answer, Failure> {
             _ => None,
         },
         ends_surely: !plain || framing != Framing::UntilClose,
-        has_ranges: plain && accepts_ranges(&response.headers),
+        parts: if plain { parts_of(&response.headers) } else { Parts::Unknown },
         from_cache: is_from_cache(&response.headers),
         validators,
         body: encoding::decode(encoding, HttpBody(response.body)),
@@ -112,7 +112,7 @@ fn part(response: Response, ask: &Ask<'_>) -> Answer {
         continues: true,
         total: total.or(ask.total),
         ends_surely: false,
-        has_ranges: true,
+        parts: Parts::Offered,
         from_cache: is_from_cache(headers),
         validators,
         // More than the part that was announced is not taken, however the body is framed.
@@ -158,9 +158,10 @@ fn is_strong_date(last_modified: &str, headers: &Headers) -> bool {
 }
 
 /// Whether the server says that it answers requests for a range (RFC 9110 section 14.3).
-fn accepts_ranges(headers: &Headers) -> bool {
+fn parts_of(headers: &Headers) -> Parts {
     let mut units = headers.get_all("Accept-Ranges").flat_map(|value| value.split(','));
-    units.any(|unit| unit.trim().eq_ignore_ascii_case("bytes"))
+    let offered = units.any(|unit| unit.trim().eq_ignore_ascii_case("bytes"));
+    if offered { Parts::Offered } else { Parts::Unknown }
 }
 
 /// Whether the headers show a cache on the way (RFC 9111 section 5.1, RFC 9110 section 7.6.3).

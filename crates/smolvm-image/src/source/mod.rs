@@ -64,13 +64,19 @@ pub(crate) struct Opened {
     /// Whether an end of the body without an error means that it is whole, though no size is
     /// known.
     pub(crate) ends_surely: bool,
-    /// Whether parts of it can be asked for.
-    pub(crate) has_ranges: bool,
+    pub(crate) parts: Parts,
     /// Whether they may come from a cache on the way, not from the server.
     pub(crate) from_cache: bool,
     pub(crate) validators: Validators,
     /// The bytes. Errors of the source are in the errors of reading.
     pub(crate) body: Box<dyn Read + Send>,
+}
+
+/// Whether parts of a source can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parts {
+    Offered,
+    Unknown,
 }
 
 /// Why a source did not answer, and whether asking again may help.

@@ -20,14 +20,13 @@ use self::queue::{Front, Queue};
 use self::watch::Watch;
 use self::worker::Job;
 use super::Transfer;
-use crate::cancel::CancelToken;
-use crate::source::Opened;
+use crate::source::{Opened, Parts};
 
 /// A file of which less is left is not worth more connections.
 const WORTH: u64 = 16 << 20;
 
 /// What chunks may take in memory, in bytes, for one file.
-const MEMORY: u64 = 10 << 20;
+const MEMORY: u64 = 8 << 20;
 
 /// The sizes of a chunk, in bytes: the larger, the less it matters how long its connection takes
 /// to be made, and the fewer there may be.
@@ -76,7 +75,8 @@ pub(super) fn is_possible(transfer: &Transfer<'_>, opened: &Opened, position: u6
     let vouched = transfer.asset.digest.is_some() || opened.validators.if_range.is_some();
     let left = opened.total.map_or(0, |total| total.saturating_sub(position));
     // A cache on the way that was out of date is out of date for parts, too.
-    transfer.connections > 1 && !transfer.no_cache && opened.has_ranges && vouched && left >= WORTH
+    let offered = opened.parts == Parts::Offered;
+    transfer.connections > 1 && !transfer.no_cache && offered && vouched && left >= WORTH
 }
 
 impl<'scope, 'env> Wide<'scope, 'env> {
@@ -208,7 +208,10 @@ impl<'scope, 'env> Wide<'scope, 'env> {
         buffer[..count].copy_from_slice(&rest[..count]);
         *taken += count;
         if *taken == bytes.len() {
-            self.chunk = (Vec::new(), 0);
+            let memory = std::mem::take(&mut self.chunk).0;
+            if let Some(queue) = &self.queue {
+                queue.recycle(memory);
+            }
         }
         count
     }

@@ -26,6 +26,9 @@ struct State {
     next: u64,
     given_back: BTreeSet<u64>,
     arrived: BTreeMap<u64, Vec<u8>>,
+    /// Memory of chunks that have been read, for the next ones: new memory costs a page fault for
+    /// each of its pages.
+    spare: Vec<Vec<u8>>,
     /// The chunk that is read now.
     front: u64,
     workers: usize,
@@ -130,6 +133,16 @@ impl Queue {
             }
             state = self.wait(state);
         }
+    }
+
+    /// Memory for the bytes of a chunk.
+    pub(super) fn memory(&self) -> Vec<u8> {
+        self.state().spare.pop().unwrap_or_default()
+    }
+
+    /// Takes memory back.
+    pub(super) fn recycle(&self, memory: Vec<u8>) {
+        self.state().spare.push(memory);
     }
 
     pub(super) fn arrived(&self, chunk: u64, bytes: Vec<u8>) {

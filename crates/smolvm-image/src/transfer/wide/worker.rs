@@ -58,7 +58,7 @@ impl<'a> Job<'a> {
     /// may have better luck.
     pub(super) fn work(&self, queue: &Queue) {
         while let Some(chunk) = queue.claim(&self.cancel) {
-            match self.fetch(queue.range(chunk)) {
+            match self.fetch(queue.range(chunk), queue.memory()) {
                 Ok(bytes) => queue.arrived(chunk, bytes),
                 Err(error) => {
                     log::debug!("a connection less: {error}");
@@ -69,10 +69,10 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn fetch(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
+    fn fetch(&self, range: Range<u64>, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
         let mut body = self.open(range.start, Some(range.end))?;
-        let mut bytes = vec![0; length];
+        bytes.resize(length, 0);
         let mut filled = 0;
         while filled < length {
             match body.read(&mut bytes[filled..]) {
