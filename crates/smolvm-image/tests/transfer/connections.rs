@@ -83,7 +83,7 @@ fn whatever_the_others_bring_the_bytes_are_right() {
         Fault::Chunked,
         Fault::NoContentLength,
         Fault::ErrorPage,
-        Fault::Gzip,
+        Fault::Header("Content-Encoding", "gzip".to_owned()),
         Fault::replaced("\"v2\"", noise(4, LENGTH)),
     ];
     let fetch = |fault: &Fault, pin: Option<&str>, from: usize| {
