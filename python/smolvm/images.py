@@ -147,7 +147,8 @@ class ImageManager:
     Args:
         cache_dir: Where images are cached, by default ``~/.smolvm/images``. ``~`` is expanded.
         registry: The images to know, by name, in place of ``BUILTIN_IMAGES``.
-        verify: ``"always"``: every byte is hashed at every use.
+        verify: ``"always"``: every byte is hashed at every use. ``"changed"``: only what may have
+            changed since it was last verified.
         offline: Never use the network: what is not cached is an error.
         sync: Wait until what was fetched is on the disk.
 
@@ -170,7 +171,7 @@ class ImageManager:
         cache_dir: StrPath | None = None,
         registry: Mapping[str, ImageSource] | None = None,
         *,
-        verify: Literal["always"] = "always",
+        verify: Literal["always", "changed"] = "always",
         offline: bool = False,
         sync: bool = False,
     ) -> None:

@@ -228,6 +228,17 @@ def test_verify_values_that_are_not_there_are_refused() -> None:
         ImageManager(verify="sometimes")  # type: ignore[arg-type] # pyright: ignore
 
 
+def test_what_has_not_changed_need_not_be_hashed(server: Server, tmp_path: Path) -> None:
+    manager = ImageManager(tmp_path / "cache", serve(server), verify="changed")
+    kernel = manager.ensure_image("x").kernel_path
+    assert manager.ensure_image("x").kernel_path == kernel
+    stamps = list(kernel.parent.glob(".verified-*.json"))
+    assert len(stamps) == 1
+    kernel.chmod(0o600)
+    kernel.write_bytes(KERNEL[::-1])
+    assert manager.ensure_image("x").kernel_path.read_bytes() == KERNEL
+
+
 def test_an_image_that_is_added_later_is_known(server: Server, tmp_path: Path) -> None:
     manager = ImageManager(tmp_path / "cache", {})
     manager.registry.update(serve(server))

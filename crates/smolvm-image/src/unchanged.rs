@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use smolvm_fork::ForkMutex;
 
 use crate::cache::{self, FileState, Inode, Memory, Moment, Stamp, Stamps, Store, Verified};
 use crate::digest::Digest;
@@ -21,15 +22,15 @@ use crate::verify_policy::VerifyPolicy;
 /// The stamps of the images that a manager has seen; the cache has them as well, for other
 /// processes.
 #[derive(Debug, Default)]
-pub(crate) struct KnownStamps(Mutex<HashMap<ImageName, Stamps>>);
+pub(crate) struct KnownStamps(ForkMutex<HashMap<ImageName, Stamps>>);
 
 impl KnownStamps {
     fn get(&self, image: &ImageName) -> Option<Stamps> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(image).cloned()
+        self.0.lock().get(image).cloned()
     }
 
     fn put(&self, image: &ImageName, stamps: Stamps) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(image.clone(), stamps);
+        self.0.lock().insert(image.clone(), stamps);
     }
 }
 

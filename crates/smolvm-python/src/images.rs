@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use smolvm::{
     Asset, AssetKind, AssetUrl, BUILTIN_IMAGES, Event, FetchOptions, ImageManagerBuilder,
-    ImageSource, LocalImage, Registry,
+    ImageSource, LocalImage, Registry, VerifyPolicy,
 };
 
 use crate::call::{self, Cancel, Desk};
@@ -139,12 +139,15 @@ impl ImageManager {
         offline: bool,
         sync: bool,
     ) -> PyResult<Self> {
-        if verify != "always" {
-            let message = format!(
-                "verify cannot be {verify:?}: this version only knows \"always\", every byte at every use"
-            );
-            return Err(errors::validation(py, &message));
-        }
+        let verify = match verify {
+            "always" => VerifyPolicy::Always,
+            "changed" => VerifyPolicy::Changed,
+            _ => {
+                let message =
+                    format!("verify cannot be {verify:?}: it is \"always\" or \"changed\"");
+                return Err(errors::validation(py, &message));
+            }
+        };
         let mut known = Registry::new();
         for (key, source) in registry {
             if key != source.name {
@@ -161,7 +164,7 @@ impl ImageManager {
         if let Some(cache_dir) = cache_dir {
             settings = settings.cache_dir(cache_dir);
         }
-        let settings = settings.offline(offline).sync(sync);
+        let settings = settings.verify(verify).offline(offline).sync(sync);
         let manager = settings.clone().build().map_err(|error| errors::image(py, &error))?;
         Ok(Self { settings, manager: Mutex::new(Here::new(Arc::new(manager))) })
     }

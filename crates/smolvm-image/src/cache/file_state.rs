@@ -8,7 +8,7 @@ use super::dir::{self, Inode};
 
 /// What changes when anybody changes a file. Nobody can set the time of change (`ctime`), whereas
 /// the time of modification can be put back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct FileState {
     device: u64,
     inode: u64,

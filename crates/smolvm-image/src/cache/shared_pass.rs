@@ -1,8 +1,10 @@
 //! One pass over a file for all callers in this process that want it hashed at the same moment.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use smolvm_fork::ForkMutex;
 
 use super::file_state::FileState;
 use crate::cancel::{CancelToken, POLL};
@@ -26,9 +28,9 @@ enum End {
     Nothing,
 }
 
-/// By the state in which all of them have found the file. Who finds it in another one has another
-/// file, or a changed one.
-static PASSES: Mutex<Option<HashMap<FileState, Arc<Pass>>>> = Mutex::new(None);
+/// By the process and the state in which all of them have found the file. Who finds it in another
+/// one has another file, or a changed one; and a forked child has none of the threads at work.
+static PASSES: ForkMutex<BTreeMap<(u32, FileState), Arc<Pass>>> = ForkMutex::new(BTreeMap::new());
 
 /// Hashes a file, or waits for somebody who is just doing it. `state` must be such that a change
 /// from now on shows, and `state_now` looks at it again.
@@ -64,13 +66,13 @@ enum Turn {
 }
 
 fn join(state: FileState) -> Turn {
-    let mut passes = PASSES.lock().unwrap_or_else(PoisonError::into_inner);
-    let passes = passes.get_or_insert_default();
-    if let Some(pass) = passes.get(&state) {
+    let key = (std::process::id(), state);
+    let mut passes = PASSES.lock();
+    if let Some(pass) = passes.get(&key) {
         return Turn::Wait(Arc::clone(pass));
     }
     let pass = Arc::<Pass>::default();
-    passes.insert(state, Arc::clone(&pass));
+    passes.insert(key, Arc::clone(&pass));
     Turn::Lead(pass)
 }
 
@@ -97,10 +99,7 @@ struct Leader {
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        let mut passes = PASSES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(passes) = passes.as_mut() {
-            passes.remove(&self.state);
-        }
+        drop(PASSES.lock().remove(&(std::process::id(), self.state)));
         *self.pass.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.end);
         self.pass.ended.notify_all();
     }

@@ -1,34 +1,36 @@
 //! [`Permit`]: a connection to a host beyond the first of a transfer. However many files come
 //! from one host, it is asked for no more than so many.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+
+use smolvm_fork::ForkMutex;
 
 /// Connections of this process to one host, beyond one for each file.
 const MOST: usize = 16;
 
-static HOSTS: Mutex<Option<HashMap<String, usize>>> = Mutex::new(None);
+/// By the process, too: a forked child has none of its parent's transfers.
+static HOSTS: ForkMutex<BTreeMap<(u32, String), usize>> = ForkMutex::new(BTreeMap::new());
 
 /// Ends with the connection.
 #[derive(Debug)]
-pub(super) struct Permit(String);
+pub(super) struct Permit((u32, String));
 
 impl Permit {
     /// `None` where the host has enough of us.
     pub(super) fn take(host: &str) -> Option<Self> {
-        let mut hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = hosts.get_or_insert_default().entry(host.to_owned()).or_default();
+        let key = (std::process::id(), host.to_owned());
+        let mut hosts = HOSTS.lock();
+        let count = hosts.entry(key.clone()).or_default();
         (*count < MOST).then(|| {
             *count += 1;
-            Self(host.to_owned())
+            Self(key)
         })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = hosts.as_mut().and_then(|hosts| hosts.get_mut(&self.0)) {
+        if let Some(count) = HOSTS.lock().get_mut(&self.0) {
             *count -= 1;
         }
     }
