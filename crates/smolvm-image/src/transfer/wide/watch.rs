@@ -9,6 +9,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// their way there.
 const WORTH: f64 = 2.0;
 
+/// What is enough for one connection, in bytes a second: beyond it, the receiving machine is as a
+/// rule what is slow, and more connections are more work for it.
+const ENOUGH: f64 = 100e6;
+
 /// More connections have helped if all together bring this much more than before.
 const GAIN: f64 = 1.1;
 
@@ -48,7 +52,8 @@ impl Watch {
         let elapsed = self.began.elapsed().as_secs_f64();
         let waits = self.waited.as_secs_f64() > elapsed / 2.0;
         let chunk_seconds = chunk as f64 / self.rate().max(1.0);
-        waits && chunk_seconds > WORTH * self.first_byte.as_secs_f64()
+        let is_worth_it = chunk_seconds > WORTH * self.first_byte.as_secs_f64();
+        waits && is_worth_it && self.rate() < ENOUGH
     }
 
     /// Whether the last step has helped.
@@ -87,6 +92,7 @@ mod tests {
         assert!(!looked(near, 20_000_000, Duration::from_millis(300)), "the disk is slower");
         assert!(!looked(far, 20_000_000, waiting), "a chunk comes faster than its connection");
         assert!(looked(far, 2_000_000, waiting));
+        assert!(!looked(near, 200_000_000, waiting), "it is fast");
     }
 
     #[test]
