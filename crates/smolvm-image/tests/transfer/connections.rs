@@ -115,6 +115,7 @@ fn is_the_end(fault: &Fault) -> bool {
             | Fault::CutInHead
             | Fault::Replaced { .. }
             | Fault::ErrorPage
+            | Fault::Header(..)
     )
 }
 
