@@ -258,7 +258,7 @@ fn an_agent_that_was_put_into_the_disk_is_started_from_there() {
     machine.command_line =
         kernel_arguments(backend, Architecture::X86_64, accelerator, true, of_image);
 
-    let running = start(&machine, &image);
+    let running = start(&place, &machine, &image);
     let mut agent = &running.agent;
     agent.set_read_timeout(Some(PATIENCE)).unwrap();
     agent.write_all(&Preamble::new(Side::Host, [7; 16]).encode()).unwrap();
