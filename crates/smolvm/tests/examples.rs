@@ -1,4 +1,5 @@
-//! Every program under `examples/`, run as a user runs it. (`measure` is for developers.)
+//! Every program under `examples/`, run as a user runs it. (`measure` and
+//! `ensure` are for developers.)
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -66,7 +67,7 @@ fn each_example_is_run_here() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     for entry in fs_err::read_dir(directory).unwrap() {
         let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
-        let elsewhere = ["measure", "test_fixture"];
+        let elsewhere = ["ensure", "measure", "test_fixture"];
         assert!(
             elsewhere.contains(&name.as_str()) || here.contains(&format!("run(\"{name}\")")),
             "{name} is not run"
