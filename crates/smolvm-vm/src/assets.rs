@@ -4,6 +4,8 @@ use std::fs::File;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::backend::Backend;
 use crate::config::BootFile;
@@ -12,7 +14,7 @@ use crate::id::VmId;
 use crate::kernel::{Architecture, Kernel, KernelFormat, unpacked, with_pvh_entry};
 use crate::places::VmDirs;
 use crate::record::Record;
-use crate::supervisor::{FIRST_FILE, Mode, Supervisor, SupervisorError};
+use crate::supervisor::{FIRST_FILE, Mode, Supervisor, SupervisorError, status};
 
 /// What a machine boots from, open for reading. The supervisor and the VMM inherit the files, so
 /// that what they use is what was verified, and is in use as long as they are there.
@@ -25,6 +27,10 @@ pub(crate) struct Assets {
     /// The image's own kernel, where the VMM boots what was made of it.
     image_kernel: Option<Arc<File>>,
 }
+
+/// How long the process that looked after a machine may take to go, once the machine has ended.
+const LEAVE: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The numbers under which a VMM has the files.
 pub(crate) const KERNEL_FD: RawFd = FIRST_FILE;
@@ -108,5 +114,21 @@ impl Assets {
             files.push(copy(file)?);
         }
         Supervisor::spawn(dirs, mode, files).map_err(failed)
+    }
+
+    /// Starts the process that looks after a machine that was made before and does not run. The
+    /// one that ended it may still be on its way out: the machine has ended a moment before that.
+    pub(crate) fn adopt(&self, id: &VmId, dirs: &VmDirs) -> Result<Supervisor, VmError> {
+        let deadline = Instant::now() + LEAVE;
+        loop {
+            match self.supervise(id, dirs, Mode::Adopt) {
+                Err(VmError::NotOwner { .. })
+                    if Instant::now() < deadline && status(&dirs.state).vmm().is_none() =>
+                {
+                    thread::sleep(LOOK_AGAIN);
+                }
+                adopted => return adopted,
+            }
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::initrd::{Initrd, modules};
 use crate::network::{self, Device, GuestNetwork, NetworkPlan, Uplink};
 use crate::record::DiskRecord;
 use crate::session::{Session, SessionError};
-use crate::supervisor::{Mode, Program, Supervisor};
+use crate::supervisor::{Program, Supervisor};
 use crate::vm::{Machine, SmolVm};
 
 /// One start of a machine.
@@ -68,7 +68,7 @@ pub(crate) fn boot(
         if !machine.record.detached {
             return Err(VmError::NotOwner { id: vm.id.to_string() });
         }
-        machine.supervisor = Some(assets.supervise(&vm.id, &vm.dirs, Mode::Adopt)?);
+        machine.supervisor = Some(assets.adopt(&vm.id, &vm.dirs)?);
         create::keep_images(&machine.record, &vm.dirs);
     }
     let backend = Backend::of(machine.record.backend);

@@ -1,8 +1,11 @@
 //! Images that somebody uses, and those who want to remove them.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use smolvm_image::{FetchOptions, ImageError, ImageUser, PruneOptions};
+use smolvm_image::{Event, FetchOptions, ImageError, ImageUser, PruneOptions};
 use smolvm_testkit::SmallDisk;
 
 use super::bench::{Bench, Pins, Published, assert_nothing_left, manager_of};
@@ -92,6 +95,30 @@ fn images_of_a_read_only_cache_are_held() {
     assert!(matches!(manager.remove("hello", &FetchOptions::new()), Err(ImageError::InUse { .. })));
     drop(open);
     assert!(manager.remove("hello", &FetchOptions::new()).unwrap().existed);
+}
+
+/// Behaviour 33: an image that somebody removes after its bytes were hashed, and before it is held,
+/// is fetched again: what is open has its names.
+#[test]
+fn an_image_that_is_removed_while_it_is_opened_is_fetched_again() {
+    let bench = Bench::new();
+    let image = bench.publish("hello", 1);
+    let manager = bench.manager([image.source(Pins::With)]);
+    manager.ensure_image("hello").unwrap();
+    let other = bench.manager([image.source(Pins::With)]);
+    let hashed = AtomicU32::new(0);
+    let options = FetchOptions::new().on_event(move |_, event| {
+        // After the second of its assets, once.
+        if matches!(event, Event::Cached { .. }) && hashed.fetch_add(1, Ordering::Relaxed) == 1 {
+            assert!(other.remove("hello", &FetchOptions::new()).unwrap().existed);
+        }
+    });
+    let open = manager.open_image("hello", &options).unwrap();
+    let inode = |path: &Path| path.metadata().unwrap().ino();
+    assert_eq!(open.kernel().metadata().unwrap().ino(), inode(&open.kernel_path));
+    assert_eq!(open.rootfs().metadata().unwrap().ino(), inode(&open.rootfs_path));
+    image.assert_in(&bench.cache());
+    assert_eq!(bench.server.requests().len(), 4);
 }
 
 /// Behaviour 33: removing, pruning to nothing, fetching and opening against each other, from many
