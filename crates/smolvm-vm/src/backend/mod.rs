@@ -7,6 +7,7 @@ mod kernel_arguments;
 mod machine;
 mod qemu;
 mod qmp;
+mod version;
 mod vmm;
 
 pub(crate) use firecracker::Firecracker;

@@ -10,6 +10,7 @@ use super::{Firecracker, FirecrackerError, MachineSpec, Qemu, Variant, firecrack
 use crate::accel::{self, Accel, AccelError, Accelerator, Chosen};
 use crate::config::{BackendChoice, NetworkMode, VmConfig};
 use crate::disk::Isolation;
+use crate::endowment::Endowment;
 use crate::error::VmError;
 use crate::kernel::Architecture;
 use crate::places::VmDirs;
@@ -146,15 +147,17 @@ impl Vmm {
         }
     }
 
-    /// What the supervisor is to start.
-    pub(crate) fn program(&self, machine: &MachineSpec, dirs: &VmDirs) -> Program {
+    /// What the supervisor is to start, with what it is given.
+    pub(crate) fn program(&self, machine: &MachineSpec, endowment: &Endowment<'_>) -> Program {
         match self {
             Self::Qemu(qemu) => {
                 let mut line = vec![qemu.program.clone().into_os_string()];
                 line.extend(arguments(machine));
-                Program::vmm(line)
+                endowment.settings().into_iter().fold(Program::vmm(line), Program::with)
             }
+            // It opens what it is told of by itself.
             Self::Firecracker(firecracker) => {
+                let dirs = endowment.dirs;
                 Program::vmm_with_vsock(firecracker.command_line(dirs), dirs.vsock_socket())
             }
         }

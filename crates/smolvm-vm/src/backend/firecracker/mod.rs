@@ -9,9 +9,7 @@ mod error;
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +21,8 @@ use client::{ApiError, Client};
 pub use error::FirecrackerError;
 
 use super::machine::{Disk, FileRef, MachineSpec};
-use super::qemu::{Version, in_path};
+use super::qemu::in_path;
+use super::version::Version;
 use crate::disk::Format;
 use crate::places::VmDirs;
 
@@ -55,7 +54,8 @@ impl Firecracker {
         let program = in_path(Path::new(&wanted)).ok_or_else(|| FirecrackerError::Missing {
             program: wanted.to_string_lossy().into_owned(),
         })?;
-        let version = version_of(&program)?;
+        let version = Version::of(&program, "Firecracker v")
+            .map_err(|reason| FirecrackerError::Broken { program: program.clone(), reason })?;
         if version < OLDEST {
             return Err(FirecrackerError::TooOld { program, found: (version.0, version.1) });
         }
@@ -144,32 +144,4 @@ pub(crate) fn press_keys(dirs: &VmDirs, deadline: Instant) -> bool {
 pub(crate) fn status(dirs: &VmDirs, deadline: Instant) -> Option<String> {
     let mut client = Client::connect(&dirs.api_socket(), deadline).ok()?;
     client.get::<InstanceInfo>("/").ok().map(|info| info.state)
-}
-
-fn version_of(program: &Path) -> Result<Version, FirecrackerError> {
-    let broken = |reason: String| FirecrackerError::Broken { program: program.to_owned(), reason };
-    let output = Command::new(program).arg("--version").output();
-    let output = output.map_err(|error: io::Error| broken(error.to_string()))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    parse_version(&said).ok_or_else(|| broken(format!("it says {:?}", said.lines().next())))
-}
-
-/// `Firecracker v1.12.1`.
-fn parse_version(said: &str) -> Option<Version> {
-    let version = said.strip_prefix("Firecracker v")?;
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
-    Some(Version(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions() {
-        assert_eq!(parse_version("Firecracker v1.12.1\n\nand more"), Some(Version(1, 12)));
-        assert_eq!(parse_version("Firecracker v1.17.0-dev"), Some(Version(1, 17)));
-        assert_eq!(parse_version("QEMU emulator version 7.2"), None);
-        assert!(Version(1, 6) < OLDEST && Version(1, 12) > OLDEST);
-    }
 }

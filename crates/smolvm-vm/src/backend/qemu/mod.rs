@@ -6,12 +6,11 @@ mod boot_tests;
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::fs::Access;
 
+use super::version::Version;
 use crate::kernel::Architecture;
 
 pub(crate) use arguments::arguments;
@@ -21,16 +20,6 @@ pub(crate) use arguments::arguments;
 pub(crate) struct Qemu {
     pub(crate) program: PathBuf,
     pub(crate) version: Version,
-}
-
-/// A version, such as 7.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Version(pub(crate) u32, pub(crate) u32);
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}.{}", self.0, self.1)
-    }
 }
 
 /// Why there is no QEMU to use.
@@ -87,7 +76,8 @@ impl Qemu {
             let wanted = chosen.unwrap_or_else(|| OsString::from(name));
             QemuError::Missing { program: wanted.to_string_lossy().into_owned(), package }
         })?;
-        let version = version_of(&program)?;
+        let version = Version::of(&program, "QEMU emulator version ")
+            .map_err(|reason| QemuError::Broken { program: program.clone(), reason })?;
         if version < OLDEST {
             return Err(QemuError::TooOld { program, found: (version.0, version.1) });
         }
@@ -109,33 +99,9 @@ pub(crate) fn in_path(program: &Path) -> Option<PathBuf> {
     std::path::absolute(found?).ok()
 }
 
-fn version_of(program: &Path) -> Result<Version, QemuError> {
-    let broken = |reason: String| QemuError::Broken { program: program.to_owned(), reason };
-    let output = Command::new(program).arg("--version").output();
-    let output = output.map_err(|error: io::Error| broken(error.to_string()))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    parse_version(&said).ok_or_else(|| broken(format!("it says {:?}", said.lines().next())))
-}
-
-/// `QEMU emulator version 7.2.22 (Debian …)`.
-fn parse_version(said: &str) -> Option<Version> {
-    let version = said.strip_prefix("QEMU emulator version ")?;
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
-    Some(Version(numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions() {
-        let debian = "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright";
-        assert_eq!(parse_version(debian), Some(Version(7, 2)));
-        assert_eq!(parse_version("QEMU emulator version 10.0.2"), Some(Version(10, 0)));
-        assert_eq!(parse_version("qemu 7"), None);
-        assert!(Version(6, 9) < OLDEST && Version(10, 0) > OLDEST);
-    }
 
     #[test]
     fn programs_are_found_as_a_shell_finds_them() {
