@@ -1,7 +1,9 @@
-//! Compiles the program that this crate carries.
+//! Compiles the program that this crate carries, once for each architecture that guests have.
 
 fn main() -> Result<(), smolvm_embed::EmbedError> {
-    smolvm_embed::Program::new("smolvm-agent", "src/guest/main.rs")
-        .library("smolvm_protocol", "DEP_SMOLVM_PROTOCOL_SOURCE")
-        .compile()
+    let agent = smolvm_embed::Program::new("smolvm-agent", "src/guest/main.rs")
+        .library("smolvm_protocol", "DEP_SMOLVM_PROTOCOL_SOURCE");
+    agent.compile()?;
+    agent.compile_also_for("x86_64")?;
+    agent.compile_also_for("aarch64")
 }

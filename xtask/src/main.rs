@@ -13,6 +13,7 @@ mod images;
 mod paths;
 mod python;
 mod quickstart;
+mod rust_target;
 mod serve;
 mod setup;
 mod term;

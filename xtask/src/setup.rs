@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::command::{self, command};
-use crate::{firecracker, term, tools};
+use crate::{firecracker, rust_target, term, tools};
 
 /// How much to set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +42,12 @@ const NEEDS: &[Need] = &[
         package: "qemu-system-x86",
         purpose: "boots what was cached",
         scope: Scope::Quickstart,
+    },
+    Need {
+        program: "qemu-system-aarch64",
+        package: "qemu-system-arm",
+        purpose: "boots a guest for another processor",
+        scope: Scope::Tests,
     },
     Need {
         program: "qemu-img",
@@ -165,7 +171,8 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     let tools = if scope == Scope::Tests { tools::missing() } else { Vec::new() };
     let mut missing = missing(scope);
     let no_firecracker = scope == Scope::Tests && firecracker::is_missing();
-    if missing.is_empty() && tools.is_empty() && !no_firecracker {
+    let no_target = scope == Scope::Tests && rust_target::is_missing();
+    if missing.is_empty() && tools.is_empty() && !no_firecracker && !no_target {
         term::note("everything is installed");
         return Ok(());
     }
@@ -174,7 +181,10 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
         missing = self::missing(scope);
         if missing.is_empty() {
             tools::install(&tools)?;
-            return if no_firecracker { firecracker::install() } else { Ok(()) };
+            if no_firecracker {
+                firecracker::install()?;
+            }
+            return if no_target { rust_target::install() } else { Ok(()) };
         }
     }
     let packages: Vec<_> = missing.iter().map(|need| need.package).collect();

@@ -5,6 +5,8 @@
 
 use std::env;
 use std::fmt;
+use std::fs::{DirBuilder, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -46,23 +48,42 @@ impl Program {
     /// Compiles it, and sets `<NAME>_PROGRAM` to the path of the executable for `env!` in the
     /// crate. A variable `<NAME>_PREBUILT` in the environment names an executable to take as it is.
     pub fn compile(&self) -> Result<(), EmbedError> {
-        let variable = self.name.replace('-', "_").to_uppercase();
-        let prebuilt = format!("{variable}_PREBUILT");
-        println!("cargo:rerun-if-env-changed={prebuilt}");
-        println!("cargo:rerun-if-changed=build.rs");
-        let program = if let Some(path) = env::var_os(&prebuilt) {
-            println!("cargo:rerun-if-changed={}", path.display());
-            PathBuf::from(path)
-        } else {
-            self.compile_program()?
+        let variable = self.variable();
+        let program = match prebuilt(&variable) {
+            Some(path) => path,
+            None => self.compile_for(&Target::own()?)?,
         };
         println!("cargo:rustc-env={variable}_PROGRAM={}", program.display());
         Ok(())
     }
 
-    fn compile_program(&self) -> Result<PathBuf, EmbedError> {
-        let out = PathBuf::from(variable("OUT_DIR")?);
-        let target = Target::choose(&variable("TARGET")?)?;
+    /// Compiles it for another `architecture` as well, such as `aarch64`, where the standard
+    /// library for its musl target is installed, and sets `<NAME>_<ARCHITECTURE>_PROGRAM` as
+    /// [`compile`](Self::compile) does. Elsewhere the executable is an empty file: a build must not
+    /// fail for want of what few need. `<NAME>_<ARCHITECTURE>_PREBUILT` is taken as it is.
+    ///
+    /// For the crate's own architecture it is empty too: that one is there already.
+    pub fn compile_also_for(&self, architecture: &str) -> Result<(), EmbedError> {
+        let variable = format!("{}_{}", self.variable(), architecture.to_uppercase());
+        let program = if let Some(path) = prebuilt(&variable) {
+            path
+        } else if let Some(target) = Target::foreign(architecture)? {
+            self.compile_for(&target)?
+        } else {
+            let none = directory("none")?.join(self.name);
+            File::create(&none).map_err(|error| cannot_write(&none, &error))?;
+            none
+        };
+        println!("cargo:rustc-env={variable}_PROGRAM={}", program.display());
+        Ok(())
+    }
+
+    fn variable(&self) -> String {
+        self.name.replace('-', "_").to_uppercase()
+    }
+
+    fn compile_for(&self, target: &Target) -> Result<PathBuf, EmbedError> {
+        let out = directory(&target.architecture)?;
         let mut externs = Vec::new();
         for (name, source) in &self.libraries {
             let source = PathBuf::from(variable(source)?);
@@ -88,24 +109,31 @@ impl Program {
 
 /// The platform that the program is compiled for.
 struct Target {
+    architecture: String,
     triple: String,
     is_musl: bool,
+    is_foreign: bool,
 }
 
 impl Target {
-    /// The musl variant of the target where its standard library is installed, since that makes
-    /// the smaller program; else the target itself, linked statically.
-    fn choose(target: &str) -> Result<Self, EmbedError> {
-        let architecture = target.split('-').next().unwrap_or(target);
-        let musl = format!("{architecture}-unknown-linux-musl");
+    /// The musl variant of the crate's own target where its standard library is installed, since
+    /// that makes the smaller program; else the target itself, linked statically.
+    fn own() -> Result<Self, EmbedError> {
+        let architecture = own_architecture()?;
+        let (musl, is_musl) = (musl(&architecture), has_standard_library(&architecture)?);
         let gnu = format!("{architecture}-unknown-linux-gnu");
-        let libraries = Command::new(variable("RUSTC")?)
-            .args(["--print", "target-libdir", "--target", &musl])
-            .output()
-            .map_err(|error| EmbedError(format!("cannot ask rustc for its targets: {error}")))?;
-        let directory = PathBuf::from(String::from_utf8_lossy(&libraries.stdout).trim());
-        let is_musl = libraries.status.success() && directory.is_dir();
-        Ok(Self { triple: if is_musl { musl } else { gnu }, is_musl })
+        let triple = if is_musl { musl } else { gnu };
+        Ok(Self { architecture, triple, is_musl, is_foreign: false })
+    }
+
+    /// The musl target of another architecture, where its standard library is installed: it
+    /// brings a C library, so that no C compiler for that architecture is needed.
+    fn foreign(architecture: &str) -> Result<Option<Self>, EmbedError> {
+        if architecture == own_architecture()? || !has_standard_library(architecture)? {
+            return Ok(None);
+        }
+        let (architecture, triple) = (architecture.to_owned(), musl(architecture));
+        Ok(Some(Self { architecture, triple, is_musl: true, is_foreign: true }))
     }
 
     fn rustc(&self) -> Result<Command, EmbedError> {
@@ -114,12 +142,63 @@ impl Target {
         if !self.is_musl {
             rustc.arg("-Ctarget-feature=+crt-static");
         }
+        if self.is_foreign {
+            // The linker that comes with the compiler; the system's knows this machine's alone.
+            rustc.args(["-Clinker=rust-lld", "-Clink-self-contained=yes"]);
+        }
         // Flags for the crate that is built around it are not meant for this program.
         for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER"] {
             rustc.env_remove(variable);
         }
         Ok(rustc)
     }
+}
+
+/// The executable that the environment names instead of one that is compiled.
+fn prebuilt(variable: &str) -> Option<PathBuf> {
+    let prebuilt = format!("{variable}_PREBUILT");
+    println!("cargo:rerun-if-env-changed={prebuilt}");
+    println!("cargo:rerun-if-changed=build.rs");
+    let path = PathBuf::from(env::var_os(&prebuilt)?);
+    println!("cargo:rerun-if-changed={}", path.display());
+    Some(path)
+}
+
+fn own_architecture() -> Result<String, EmbedError> {
+    let target = variable("TARGET")?;
+    Ok(target.split('-').next().unwrap_or_default().to_owned())
+}
+
+fn musl(architecture: &str) -> String {
+    format!("{architecture}-unknown-linux-musl")
+}
+
+/// Whether the standard library for the musl target of an architecture is installed.
+fn has_standard_library(architecture: &str) -> Result<bool, EmbedError> {
+    let libraries = Command::new(variable("RUSTC")?)
+        .args(["--print", "target-libdir", "--target", &musl(architecture)])
+        .output()
+        .map_err(|error| EmbedError(format!("cannot ask rustc for its targets: {error}")))?;
+    let directory = PathBuf::from(String::from_utf8_lossy(&libraries.stdout).trim());
+    // rustup's list of what is installed: one more target is noticed by it. (A file that is not
+    // there would have cargo run the build script every time.)
+    let list = directory.ancestors().nth(2).map(|directory| directory.join("components"));
+    if let Some(list) = list.filter(|list| list.is_file()) {
+        println!("cargo:rerun-if-changed={}", list.display());
+    }
+    Ok(libraries.status.success() && directory.is_dir())
+}
+
+/// Where programs for an architecture are written, or none.
+fn directory(architecture: &str) -> Result<PathBuf, EmbedError> {
+    let directory = PathBuf::from(variable("OUT_DIR")?).join(architecture);
+    let created = DirBuilder::new().recursive(true).create(&directory);
+    created.map_err(|error| cannot_write(&directory, &error))?;
+    Ok(directory)
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> EmbedError {
+    EmbedError(format!("cannot write {}: {error}", path.display()))
 }
 
 /// Has cargo run the build script again when a file beside or below this one changes.

@@ -21,6 +21,8 @@ use crate::supervisor::{FIRST_FILE, Mode, Supervisor, SupervisorError, status};
 #[derive(Debug)]
 pub(crate) struct Assets {
     pub(crate) kernel: Kernel,
+    /// The program that runs commands in the guest.
+    pub(crate) agent: &'static [u8],
     pub(crate) rootfs: Arc<File>,
     pub(crate) initrd: Option<Arc<File>>,
     kernel_file: Arc<File>,
@@ -46,19 +48,18 @@ impl Assets {
         backend: Backend,
         kernels: &Path,
     ) -> Result<Self, VmError> {
-        let host = Architecture::of_host().unwrap_or(Architecture::X86_64);
         let image_kernel = kernel.open()?;
         let mut what = Kernel::recognise(&image_kernel, &kernel.path)?;
         let mut made = None;
         match backend {
             Backend::Qemu => {
-                what.for_qemu(host)?;
+                what.for_qemu()?;
                 if what.format == (KernelFormat::Elf { pvh: false }) {
                     made = Some(with_pvh_entry(&image_kernel, &kernel.path, kernels)?);
                 }
             }
             Backend::Firecracker => {
-                what.for_firecracker(host)?;
+                what.for_firecracker(Architecture::of_host().unwrap_or(Architecture::X86_64))?;
                 if what.format == KernelFormat::BzImage {
                     let vmlinux = unpacked(&image_kernel, &kernel.path, kernels)?;
                     what = Kernel::recognise(&vmlinux, &kernel.path)?;
@@ -66,12 +67,14 @@ impl Assets {
                 }
             }
         }
+        let agent = what.agent()?;
         let (kernel_file, image_kernel) = match made {
             Some(made) => (Arc::new(made), Some(image_kernel)),
             None => (image_kernel, None),
         };
         Ok(Self {
             kernel: what,
+            agent,
             kernel_file,
             image_kernel,
             rootfs: rootfs.open()?,

@@ -100,7 +100,7 @@ fn furnish(
             let disk = disk::isolate(base, &dirs.state, &request)?;
             if assets.kernel.starts_from_disk() {
                 let disk = disk.path(&dirs.state);
-                disk::add_agent(&disk, smolvm_agent::PROGRAM, boot::ON_DISK)?;
+                disk::add_agent(&disk, assets.agent, boot::ON_DISK)?;
             }
             DiskRecord::Isolated(disk)
         }

@@ -1,5 +1,7 @@
-//! Debian trees, made by mmdebstrap from the machine's sources.
+//! Debian trees, made by mmdebstrap from the machine's sources, or unpacked where
+//! the machine could not run what is in them.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -39,6 +41,17 @@ pub(super) const SYSTEMD: Selection = Selection {
     extra: &["systemd-sysv", "kmod"],
 };
 
+/// What `debootstrap --variant=minbase` installs, for the processor of another machine.
+pub(super) const MINBASE_ARM64: Selection = Selection {
+    variant: "minbase",
+    base: &[
+        "?and(?essential,?architecture(arm64))",
+        "?and(?priority(required),?architecture(arm64))",
+        "apt",
+    ],
+    extra: &[],
+};
+
 impl Selection {
     /// The packages that this is today, as `name=version`, sorted.
     pub(super) fn packages(&self, archive: &Archive) -> Result<Vec<String>> {
@@ -47,14 +60,7 @@ impl Selection {
 
     /// Installs them into the empty directory `tree`.
     pub(super) fn plant(&self, tree: &Path, kind: Kind, inputs: &Inputs<'_>) -> Result<()> {
-        if !setup::is_root() {
-            bail!(
-                "the files of {} belong to several users, so only root can make it. Run this and \
-                 try again:\n    sudo cargo xtask images --only {}",
-                kind.name(),
-                kind.word(),
-            );
-        }
+        must_be_root(kind)?;
         let mut debootstrap = command("mmdebstrap");
         debootstrap.env("SOURCE_DATE_EPOCH", SOURCE_DATE_EPOCH.to_string());
         debootstrap.args(["--quiet", "--format=directory"]);
@@ -72,6 +78,40 @@ impl Selection {
         }
         forget_maker(tree)
     }
+}
+
+/// Unpacks all `packages` but the kernel's into the empty directory `tree`, as the first stage of
+/// `debootstrap --foreign` does. The scripts in them are for a processor that this machine does not
+/// have; what is missing for that is the list of users.
+pub(super) fn unpack(tree: &Path, kind: Kind, inputs: &Inputs<'_>) -> Result<()> {
+    must_be_root(kind)?;
+    // All programs lie below /usr.
+    for directory in ["bin", "lib", "sbin"] {
+        let below = Path::new("usr").join(directory);
+        fs_err::create_dir_all(tree.join(&below))?;
+        symlink(&below, tree.join(directory))?;
+    }
+    inputs.archive.fetch(inputs.packages)?;
+    for package in inputs.packages.iter().filter(|name| !name.starts_with("linux-image-")) {
+        inputs.archive.unpack(package, tree)?;
+    }
+    for file in ["passwd", "group"] {
+        let master = tree.join("usr/share/base-passwd").join(format!("{file}.master"));
+        fs_err::copy(master, tree.join("etc").join(file))?;
+    }
+    Ok(())
+}
+
+fn must_be_root(kind: Kind) -> Result<()> {
+    if !setup::is_root() {
+        bail!(
+            "the files of {} belong to several users, so only root can make it. Run this and try \
+             again:\n    sudo cargo xtask images --only {}",
+            kind.name(),
+            kind.word(),
+        );
+    }
+    Ok(())
 }
 
 /// Adds a kernel's modules and the lists that its package makes of them. The

@@ -6,9 +6,6 @@ use anyhow::{Context as _, Result};
 
 use super::archive::Archive;
 
-/// The package that always depends on the newest such kernel.
-const METAPACKAGE: &str = "linux-image-cloud-amd64";
-
 /// A kernel that was unpacked somewhere.
 pub(super) struct Kernel {
     /// The bootable file.
@@ -21,7 +18,9 @@ pub(super) struct Kernel {
 
 /// The package with the kernel, as `name=version`.
 pub(super) fn package(archive: &Archive) -> Result<String> {
-    archive.candidate(&archive.dependency_of(METAPACKAGE)?)
+    // It always depends on the newest such kernel.
+    let metapackage = format!("linux-image-cloud-{}", archive.architecture());
+    archive.candidate(&archive.dependency_of(&metapackage)?)
 }
 
 /// Fetches the kernel and unpacks it into `dir`.

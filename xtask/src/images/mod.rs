@@ -58,6 +58,9 @@ pub(crate) enum Kind {
     /// debian-systemd: the same kernel, no initial RAM disk, and a Debian tree
     /// with systemd, as debootstrap leaves it.
     Systemd,
+    /// debian-arm64: Debian's kernel for arm64, an initial RAM disk with its
+    /// drivers, and the packages of a minimal Debian for it.
+    Arm64,
 }
 
 /// What an image is made from.
@@ -86,7 +89,7 @@ pub(crate) const ROOTFS: &str = "rootfs.ext4";
 impl Kind {
     /// Whether its files belong to several users.
     pub(crate) fn needs_root(self) -> bool {
-        matches!(self, Self::Large | Self::Systemd)
+        matches!(self, Self::Large | Self::Systemd | Self::Arm64)
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -95,6 +98,15 @@ impl Kind {
             Self::Large => "debian-large",
             Self::Bare => "busybox-only",
             Self::Systemd => "debian-systemd",
+            Self::Arm64 => "debian-arm64",
+        }
+    }
+
+    /// Debian's archive, for the processor that the image is for.
+    fn archive(self) -> Result<Archive> {
+        match self {
+            Self::Arm64 => Archive::of_architecture("arm64"),
+            _ => Archive::of_this_machine(),
         }
     }
 
@@ -152,7 +164,7 @@ pub(crate) fn ensure(kind: Kind) -> Result<Image> {
     }
 
     setup::update_package_lists()?;
-    let archive = Archive::of_this_machine()?;
+    let archive = kind.archive()?;
     let packages = rootfs::packages(kind, &archive)?;
     let package_lists = lists_digest()?;
     if let Some(mut manifest) = kept.filter(|kept| kept.packages == packages) {
@@ -198,13 +210,19 @@ fn make(kind: Kind, archive: &Archive, packages: &[String]) -> Result<TempDir> {
         archive,
         packages,
         kernel: kernel::fetch(archive, &scratch.path().join("kernel"))?,
-        busybox: rootfs::fetch_busybox(archive, &scratch.path().join("busybox"))?,
+        // It is run here, too.
+        busybox: rootfs::fetch_busybox(
+            &Archive::of_this_machine()?,
+            &scratch.path().join("busybox"),
+        )?,
     };
     fs_err::copy(&inputs.kernel.image, fresh.path().join(KERNEL))?;
     let initrd = fresh.path().join(INITRD);
     match kind {
         Kind::Small | Kind::Large => initrd::write(&initrd, &inputs.kernel, &inputs.busybox)?,
-        Kind::Bare => initrd::write_modules(&initrd, &inputs.kernel, &inputs.busybox)?,
+        Kind::Bare | Kind::Arm64 => {
+            initrd::write_modules(&initrd, &inputs.kernel, &inputs.busybox)?;
+        }
         Kind::Systemd => {}
     }
     rootfs::make(kind, &fresh.path().join(ROOTFS), &inputs)?;
@@ -212,7 +230,7 @@ fn make(kind: Kind, archive: &Archive, packages: &[String]) -> Result<TempDir> {
 }
 
 fn check_reproducible(kind: Kind, image: &Image) -> Result<()> {
-    let archive = Archive::of_this_machine()?;
+    let archive = kind.archive()?;
     let again = make(kind, &archive, &image.manifest.packages)?;
     for file in kind.files() {
         let (first, second) = (image.dir.join(file), again.path().join(file));

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{INITRD, Image, KERNEL, ROOTFS};
+use super::{INITRD, Image, KERNEL, Kind, ROOTFS};
 
 /// What the kernel is told: where to print, how to leave the machine at a
 /// reboot or a panic (by resetting the processor, which every machine
 /// monitor notices), and which disk holds the root file system.
 pub(crate) const BOOT_ARGS: &str = "console=ttyS0 reboot=t panic=-1 quiet root=/dev/vda rw";
+
+/// The same for machines of arm64, which have another console and one way to be reset.
+const BOOT_ARGS_OF_ARM64: &str = "console=ttyAMA0 panic=-1 quiet root=/dev/vda rw";
 
 #[derive(Serialize)]
 struct Registry<'a> {
@@ -45,7 +48,11 @@ pub(super) fn entries(images: &[Image], base: &str) -> Result<String> {
             rootfs_sha256: image.manifest.sha256(ROOTFS)?,
             initrd_url: initrd.map(|_| url(INITRD)),
             initrd_sha256: initrd.map(|file| file.sha256.as_str()),
-            boot_args: BOOT_ARGS,
+            boot_args: if image.name == Kind::Arm64.name() {
+                BOOT_ARGS_OF_ARM64
+            } else {
+                BOOT_ARGS
+            },
         };
         registry.images.insert(image.name, entry);
     }

@@ -41,8 +41,11 @@ pub(crate) fn kernel_arguments(
         "console={console} {agent} {reboot} panic=-1 quiet \
          systemd.mask=serial-getty@{console}.service systemd.mask=dev-{console}.device"
     );
+    if accelerator == Accelerator::Tcg {
+        arguments.push_str(" cryptomgr.notests");
+    }
     if architecture == Architecture::X86_64 && accelerator == Accelerator::Tcg {
-        arguments.push_str(" cryptomgr.notests noreplace-smp");
+        arguments.push_str(" noreplace-smp");
         if let Some(khz) = CpuInfo::read().ok().and_then(|info| info.clock_khz) {
             // Writing to a String does not fail.
             let _ = write!(arguments, " tsc_early_khz={khz}");
@@ -79,6 +82,14 @@ mod tests {
         let arguments = kernel_arguments(backend, architecture, Accelerator::Kvm, true, None);
         assert!(arguments.contains(" root=/dev/vda rw init=/smolvm/agent "), "{arguments}");
         assert!(!arguments.contains("rdinit"), "{arguments}");
+    }
+
+    #[test]
+    fn arm64_has_another_console_and_no_clock_to_be_told_of() {
+        let (backend, architecture) = (Backend::Qemu, Architecture::Aarch64);
+        let arguments = kernel_arguments(backend, architecture, Accelerator::Tcg, false, None);
+        assert!(arguments.starts_with("console=ttyAMA0 rdinit=/smolvm/agent "), "{arguments}");
+        assert!(arguments.ends_with(" cryptomgr.notests"), "{arguments}");
     }
 
     #[test]

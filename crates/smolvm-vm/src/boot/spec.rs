@@ -40,7 +40,7 @@ impl Boot<'_> {
         });
         let record = &self.machine.record;
         let own = self.assets.initrd.as_deref().zip(record.initrd.as_deref());
-        Initrd::new(smolvm_agent::PROGRAM)
+        Initrd::new(self.assets.agent)
             .boot_file(self.boot_file())
             .modules(modules)
             .image_initrd(own)

@@ -21,13 +21,23 @@ impl Architecture {
             _ => None,
         }
     }
+
+    /// What Rust, Linux and QEMU call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// The program that runs commands in its guests, where this build has one.
+    pub(crate) fn agent(self) -> Option<&'static [u8]> {
+        smolvm_agent::program_for(self.name())
+    }
 }
 
 impl fmt::Display for Architecture {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::X86_64 => "x86_64",
-            Self::Aarch64 => "aarch64",
-        })
+        formatter.write_str(self.name())
     }
 }

@@ -41,9 +41,24 @@ pub enum KernelError {
         remedy: &'static str,
     },
 
-    /// It is for another processor than the host's.
+    /// It is for a processor for which this build has no program to run commands with.
     #[error(
-        "{} is a kernel for {architecture}, but this host is {host}. Give a kernel for {host}",
+        "{} is a kernel for {architecture}, and this smolvm was built without the program that \
+         runs commands in such guests. Install the standard library for it where smolvm is built \
+         (rustup target add {architecture}-unknown-linux-musl) and build it again, or give another \
+         kernel", path.display()
+    )]
+    NoAgent {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel is for.
+        architecture: Architecture,
+    },
+
+    /// It is for another processor than the host's, which Firecracker does not emulate.
+    #[error(
+        "{} is a kernel for {architecture}, but this host is {host}, and Firecracker emulates no \
+         other. Give a kernel for {host}, or use QEMU",
         path.display()
     )]
     OtherArchitecture {

@@ -92,21 +92,24 @@ impl Kernel {
         })
     }
 
-    /// Looks whether QEMU can boot it on `host`, once an ELF kernel that lacks it has a
+    /// Looks whether QEMU can boot it, once an ELF kernel that lacks it has a
     /// [way in](with_pvh_entry). Where it cannot, its own message is of no help,
     /// or the guest is silent.
-    pub(crate) fn for_qemu(&self, host: Architecture) -> Result<(), KernelError> {
-        let path = || self.path.clone();
-        if self.architecture != host {
-            let architecture = self.architecture;
-            return Err(KernelError::OtherArchitecture { path: path(), architecture, host });
-        }
+    pub(crate) fn for_qemu(&self) -> Result<(), KernelError> {
         match (self.format, self.architecture) {
             (KernelFormat::Elf { .. }, Architecture::Aarch64) => {
-                Err(KernelError::ElfOnArm { path: path() })
+                Err(KernelError::ElfOnArm { path: self.path.clone() })
             }
             _ => Ok(()),
         }
+    }
+
+    /// The program that runs commands in its guest.
+    pub(crate) fn agent(&self) -> Result<&'static [u8], KernelError> {
+        self.architecture.agent().ok_or_else(|| KernelError::NoAgent {
+            path: self.path.clone(),
+            architecture: self.architecture,
+        })
     }
 
     /// Looks whether Firecracker can boot it on `host`, once what is inside a bzImage is

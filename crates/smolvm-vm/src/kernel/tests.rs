@@ -155,20 +155,39 @@ fn other_files_are_called_what_they_are() {
 /// Behaviour 29: the architecture and the way in are looked at before QEMU is.
 #[test]
 fn what_qemu_cannot_boot_is_refused() {
-    let refusal = |bytes: &[u8], host| recognise(bytes).unwrap().for_qemu(host).unwrap_err();
+    let error = recognise(&elf(183, 1 << 63, b"")).unwrap().for_qemu().unwrap_err().to_string();
+    assert!(error.contains("Give the Image of the same kernel"), "{error}");
+    let image = arm64_image();
+    for bytes in [bzimage(), vmlinux(true), vmlinux(false), gzip(&image), image] {
+        recognise(&bytes).unwrap().for_qemu().unwrap();
+    }
+}
+
+/// Behaviour 29: QEMU emulates other processors, Firecracker does not.
+#[test]
+fn firecracker_takes_kernels_for_this_host_alone() {
     let (x86_64, aarch64) = (Architecture::X86_64, Architecture::Aarch64);
-    for (error, said) in [
-        (refusal(&bzimage(), aarch64), "a kernel for x86_64, but this host is aarch64"),
-        (refusal(&arm64_image(), x86_64), "a kernel for aarch64, but this host is x86_64"),
-        (refusal(&elf(183, 1 << 63, b""), aarch64), "Give the Image of the same kernel"),
-    ] {
-        assert!(error.to_string().contains(said), "{error}");
+    for (bytes, own, host) in [(bzimage(), x86_64, aarch64), (arm64_image(), aarch64, x86_64)] {
+        let kernel = recognise(&bytes).unwrap();
+        kernel.for_firecracker(own).unwrap();
+        let error = kernel.for_firecracker(host).unwrap_err().to_string();
+        assert!(error.contains(&format!("a kernel for {own}, but this host is {host}")), "{error}");
     }
-    for bytes in [bzimage(), vmlinux(true), vmlinux(false)] {
-        recognise(&bytes).unwrap().for_qemu(x86_64).unwrap();
-    }
-    for bytes in [arm64_image(), gzip(&arm64_image())] {
-        recognise(&bytes).unwrap().for_qemu(aarch64).unwrap();
+}
+
+#[test]
+fn a_kernel_without_an_agent_is_refused_with_what_is_missing() {
+    for bytes in [bzimage(), arm64_image()] {
+        let kernel = recognise(&bytes).unwrap();
+        match kernel.agent() {
+            Ok(agent) => assert!(agent.starts_with(b"\x7fELF")),
+            Err(error) => {
+                assert_ne!(Some(kernel.architecture), Architecture::of_host());
+                let remedy =
+                    format!("rustup target add {}-unknown-linux-musl", kernel.architecture);
+                assert!(error.to_string().contains(&remedy), "{error}");
+            }
+        }
     }
 }
 
@@ -215,7 +234,7 @@ fn debians_kernel_is_recognised_in_both_forms() {
     bytes[at + 8] = 19;
     let stripped = recognise(&bytes).unwrap();
     assert_eq!(stripped.format, KernelFormat::Elf { pvh: false });
-    stripped.for_qemu(Architecture::X86_64).unwrap();
+    stripped.for_qemu().unwrap();
     qemu_refuses(&bytes);
 }
 
@@ -256,7 +275,7 @@ proptest! {
         }
         bytes.truncate(length.index(bytes.len() * 3).max(64));
         if let Ok(kernel) = recognise(&bytes) {
-            let _ = kernel.for_qemu(Architecture::X86_64);
+            let _ = kernel.for_qemu();
             prop_assert!(kernel.release.is_none_or(|release| !release.contains('/')));
         }
     }

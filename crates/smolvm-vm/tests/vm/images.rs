@@ -23,6 +23,8 @@ pub(crate) const TINY: &str = "debian-tiny";
 pub(crate) const BARE: &str = "busybox-only";
 /// Debian with systemd, as debootstrap leaves it; no initrd.
 pub(crate) const SYSTEMD: &str = "debian-systemd";
+/// A minimal Debian for arm64, and its kernel's drivers in an initrd.
+pub(crate) const ARM64: &str = "debian-arm64";
 
 impl Image {
     /// `None` where it is not there: the test says so and ends.

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod arm64;
 mod boots;
 mod commands;
 mod disks;

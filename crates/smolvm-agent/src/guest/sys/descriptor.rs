@@ -1,6 +1,6 @@
 //! What can be done with any open descriptor.
 
-use std::ffi::{c_int, c_ulong};
+use std::ffi::c_int;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -10,7 +10,7 @@ use super::check;
 #[cfg(target_env = "musl")]
 pub(super) type IoctlRequest = c_int;
 #[cfg(not(target_env = "musl"))]
-pub(super) type IoctlRequest = c_ulong;
+pub(super) type IoctlRequest = std::ffi::c_ulong;
 
 unsafe extern "C" {
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;

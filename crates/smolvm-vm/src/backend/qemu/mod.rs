@@ -28,25 +28,31 @@ pub(crate) struct Qemu {
 pub enum QemuError {
     /// It is not there.
     #[error(
-        "QEMU is missing: there is no {program}. Install the package {package} (Debian, Ubuntu: apt install {package}), or name the program in {PROGRAM}"
+        "QEMU is missing: there is no {program}. Install the package {package} (Debian, Ubuntu: apt install {package}), or name the program in {variable}"
     )]
     Missing {
+        /// The environment variable that names another one.
+        variable: &'static str,
         /// The program that was looked for.
         program: String,
         /// The Debian package that has it.
         package: &'static str,
     },
     /// It does not say what version it is of.
-    #[error("{} does not tell its version: {reason}. Reinstall it, or name another one in {PROGRAM}", program.display())]
+    #[error("{} does not tell its version: {reason}. Reinstall it, or name another one in {variable}", program.display())]
     Broken {
+        /// The environment variable that names another one.
+        variable: &'static str,
         /// The program.
         program: PathBuf,
         /// What happened instead.
         reason: String,
     },
     /// It is older than what is needed.
-    #[error("{} is QEMU {}.{}, at least 7.2 is needed. Upgrade it, or name another one in {PROGRAM}", program.display(), found.0, found.1)]
+    #[error("{} is QEMU {}.{}, at least 7.2 is needed. Upgrade it, or name another one in {variable}", program.display(), found.0, found.1)]
     TooOld {
+        /// The environment variable that names another one.
+        variable: &'static str,
         /// The program.
         program: PathBuf,
         /// Its version, major and minor.
@@ -54,32 +60,38 @@ pub enum QemuError {
     },
 }
 
-/// The environment variable that names the program.
+/// The environment variable that names the program for guests of the host's architecture.
 const PROGRAM: &str = "SMOLVM_QEMU";
 
 /// The first version with network devices on Unix sockets (`-netdev stream`).
 const OLDEST: Version = Version(7, 2);
 
 impl Qemu {
-    /// The QEMU that `$SMOLVM_QEMU` names, else the one in `PATH`.
+    /// The QEMU that `$SMOLVM_QEMU` names (for guests of another architecture than the host's,
+    /// `$SMOLVM_QEMU_AARCH64` or `$SMOLVM_QEMU_X86_64`), else the one in `PATH`.
     pub(crate) fn find(architecture: Architecture) -> Result<Self, QemuError> {
-        let (name, package) = match architecture {
-            Architecture::X86_64 => ("qemu-system-x86_64", "qemu-system-x86"),
-            Architecture::Aarch64 => ("qemu-system-aarch64", "qemu-system-arm"),
+        let (name, package, of_foreign) = match architecture {
+            Architecture::X86_64 => ("qemu-system-x86_64", "qemu-system-x86", "SMOLVM_QEMU_X86_64"),
+            Architecture::Aarch64 => {
+                ("qemu-system-aarch64", "qemu-system-arm", "SMOLVM_QEMU_AARCH64")
+            }
         };
-        let chosen = env::var_os(PROGRAM).filter(|program| !program.is_empty());
+        let is_own = Architecture::of_host().is_none_or(|host| host == architecture);
+        let variable = if is_own { PROGRAM } else { of_foreign };
+        let chosen = env::var_os(variable).filter(|program| !program.is_empty());
         let program = match &chosen {
             Some(program) => in_path(Path::new(program)),
             None => in_path(Path::new(name)),
         };
         let program = program.ok_or_else(|| {
             let wanted = chosen.unwrap_or_else(|| OsString::from(name));
-            QemuError::Missing { program: wanted.to_string_lossy().into_owned(), package }
+            let program = wanted.to_string_lossy().into_owned();
+            QemuError::Missing { variable, program, package }
         })?;
         let version = Version::of(&program, "QEMU emulator version ")
-            .map_err(|reason| QemuError::Broken { program: program.clone(), reason })?;
+            .map_err(|reason| QemuError::Broken { variable, program: program.clone(), reason })?;
         if version < OLDEST {
-            return Err(QemuError::TooOld { program, found: (version.0, version.1) });
+            return Err(QemuError::TooOld { variable, program, found: (version.0, version.1) });
         }
         Ok(Self { program, version })
     }
