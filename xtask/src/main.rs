@@ -19,6 +19,7 @@ mod setup;
 mod term;
 mod test;
 mod tools;
+mod wheel;
 
 /// What developers run.
 #[derive(Debug, Parser)]

@@ -1,5 +1,5 @@
-//! `cargo xtask images`: bootable images made from Debian packages, the same
-//! bytes from the same package versions, kept under `target/images/<name>`.
+//! `cargo xtask images`: bootable images made from Debian packages, and one of
+//! Alpine, the same bytes from the same package versions, kept under `target/images/<name>`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::{paths, setup, term};
 
+mod alpine;
 mod archive;
 mod cpio;
 mod debian;
@@ -61,6 +62,8 @@ pub(crate) enum Kind {
     /// debian-arm64: Debian's kernel for arm64, an initial RAM disk with its
     /// drivers, and the packages of a minimal Debian for it.
     Arm64,
+    /// alpine: Alpine and its kernel, no initial RAM disk.
+    Alpine,
 }
 
 /// What an image is made from.
@@ -99,6 +102,7 @@ impl Kind {
             Self::Bare => "busybox-only",
             Self::Systemd => "debian-systemd",
             Self::Arm64 => "debian-arm64",
+            Self::Alpine => "alpine",
         }
     }
 
@@ -118,7 +122,7 @@ impl Kind {
     /// The files that the image has.
     fn files(self) -> &'static [&'static str] {
         match self {
-            Self::Systemd => &[KERNEL, ROOTFS],
+            Self::Systemd | Self::Alpine => &[KERNEL, ROOTFS],
             _ => &[KERNEL, INITRD, ROOTFS],
         }
     }
@@ -174,7 +178,7 @@ pub(crate) fn ensure(kind: Kind) -> Result<Image> {
         return Ok(Image { name, dir, manifest });
     }
 
-    term::note(&format!("making {name} from {} Debian packages", packages.len()));
+    term::note(&format!("making {name} from {} packages", packages.len()));
     let fresh = make(kind, &archive, &packages)?;
     let files = manifest::describe(fresh.path(), kind.files())?;
     let manifest = Manifest { recipe, package_lists, packages, files };
@@ -205,6 +209,10 @@ fn make(kind: Kind, archive: &Archive, packages: &[String]) -> Result<TempDir> {
     let fresh = new_directory()?;
     // A server that runs as somebody else reads them too.
     fs_err::set_permissions(fresh.path(), std::fs::Permissions::from_mode(0o755))?;
+    if kind == Kind::Alpine {
+        alpine::make(fresh.path())?;
+        return Ok(fresh);
+    }
     let scratch = tempfile::tempdir()?;
     let inputs = Inputs {
         archive,
@@ -223,7 +231,7 @@ fn make(kind: Kind, archive: &Archive, packages: &[String]) -> Result<TempDir> {
         Kind::Bare | Kind::Arm64 => {
             initrd::write_modules(&initrd, &inputs.kernel, &inputs.busybox)?;
         }
-        Kind::Systemd => {}
+        Kind::Systemd | Kind::Alpine => {}
     }
     rootfs::make(kind, &fresh.path().join(ROOTFS), &inputs)?;
     Ok(fresh)
@@ -248,6 +256,7 @@ fn check_reproducible(kind: Kind, image: &Image) -> Result<()> {
 fn recipe() -> Result<String> {
     const SOURCES: &[&str] = &[
         include_str!("mod.rs"),
+        include_str!("alpine.rs"),
         include_str!("cpio.rs"),
         include_str!("debian.rs"),
         include_str!("ext4.rs"),

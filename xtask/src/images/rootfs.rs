@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::alpine;
 use super::archive::Archive;
 use super::debian::{self, MINBASE_ARM64, SERVER, SYSTEMD};
 use super::ext4::{self, Owners};
@@ -17,6 +18,7 @@ const BUSYBOX: &str = "busybox-static";
 /// The packages that an image is made of today, as `name=version`, sorted.
 pub(super) fn packages(kind: Kind, archive: &Archive) -> Result<Vec<String>> {
     let mut packages = match kind {
+        Kind::Alpine => return Ok(vec![alpine::PACKAGE.to_owned()]),
         Kind::Small | Kind::Bare => Vec::new(),
         Kind::Large => SERVER.packages(archive)?,
         Kind::Systemd => SYSTEMD.packages(archive)?,
@@ -49,6 +51,8 @@ pub(super) fn make(kind: Kind, path: &Path, inputs: &Inputs<'_>) -> Result<()> {
         Kind::Bare => (16 * MIB, "e7b1c0f6-2a94-4d83-b5d2-91c6083f4ae7", Owners::Root),
         Kind::Large => (320 * MIB, "c8a9e2d4-1b7f-4c35-8e60-7d2f94b3a516", Owners::Kept),
         Kind::Systemd => (384 * MIB, "2d6f9b38-c471-4ea0-8f1b-5e03a7d2c964", Owners::Kept),
+        // It comes whole.
+        Kind::Alpine => return Ok(()),
         Kind::Arm64 => (320 * MIB, "7b1e4c90-53d2-4f68-a0c7-19e8b25d60f3", Owners::Kept),
     };
     match kind {
@@ -71,6 +75,7 @@ pub(super) fn make(kind: Kind, path: &Path, inputs: &Inputs<'_>) -> Result<()> {
             debian::add_modules(tree, &inputs.kernel)?;
         }
         Kind::Arm64 => debian::unpack(tree, kind, inputs)?,
+        Kind::Alpine => {}
     }
     // The mode of a new temporary directory is for its owner alone.
     set_mode(tree, 0o755)?;

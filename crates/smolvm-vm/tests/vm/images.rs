@@ -23,6 +23,8 @@ pub(crate) const TINY: &str = "debian-tiny";
 pub(crate) const BARE: &str = "busybox-only";
 /// Debian with systemd, as debootstrap leaves it; no initrd.
 pub(crate) const SYSTEMD: &str = "debian-systemd";
+/// Alpine with its own kernel, which unpacks no modules; no initrd.
+pub(crate) const ALPINE: &str = "alpine";
 /// A minimal Debian for arm64, and its kernel's drivers in an initrd.
 pub(crate) const ARM64: &str = "debian-arm64";
 

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod alpine;
 mod arm64;
 mod boots;
 mod commands;

@@ -2,10 +2,12 @@
 //! rootfs before it boots.
 
 mod dependencies;
+mod packed;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fs::File;
 
 use dependencies::{Dependencies, Listed, modules_in, name_of};
@@ -51,8 +53,8 @@ pub(crate) struct Modules {
     pub(crate) missing: Vec<String>,
 }
 
-/// The file of a driver, as it is: where its name ends with `.xz`, `.zst` or `.gz`, the kernel or
-/// who loads it unpacks it.
+/// The file of a driver. Where its name still ends with `.xz`, `.zst` or `.gz`, it could not be
+/// unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Module {
     /// Relative to `/lib/modules/<release>`.
@@ -172,20 +174,23 @@ impl Modules {
         listed: &[Listed<'_>],
     ) -> Result<(), NoModules> {
         let mut left = MOST_MODULES;
+        let mut unpacked = HashMap::new();
         for Listed { path, dependencies } in listed {
             let Some(content) = ext4.read(&format!("{directory}/{path}"), MOST_MODULE)? else {
                 self.missing.push(name_of(path));
                 continue;
             };
+            let (name, content) = packed::unpack(path, &content, MOST_MODULE)
+                .unwrap_or_else(|| ((*path).to_owned(), content));
             left = left.checked_sub(content.len()).ok_or_else(|| NoModules::TooLarge {
                 release: self.release.clone(),
                 limit: MOST_MODULES,
             })?;
-            self.files.push(Module {
-                path: (*path).to_owned(),
-                dependencies: dependencies.iter().map(|path| (*path).to_owned()).collect(),
-                content,
-            });
+            unpacked.insert(*path, name.clone());
+            // They came before.
+            let name_of = |path: &&str| unpacked.get(path).map_or(*path, String::as_str).to_owned();
+            let dependencies = dependencies.iter().map(name_of).collect();
+            self.files.push(Module { path: name, dependencies, content });
         }
         Ok(())
     }
