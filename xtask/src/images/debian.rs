@@ -29,8 +29,9 @@ pub(super) const SERVER: Selection = Selection {
     extra: &["ca-certificates", "e2fsprogs", "iproute2", "mount", "procps", "tzdata"],
 };
 
-/// What `debootstrap --variant=minbase --include=systemd-sysv` installs, and
-/// the package with which a kernel's package lists its modules.
+/// What `debootstrap --variant=minbase --include=systemd-sysv` installs, the
+/// package with which a kernel's package lists its modules, and what the
+/// networks of guests need, which the tests boot in such a machine.
 pub(super) const SYSTEMD: Selection = Selection {
     variant: "minbase",
     base: &[
@@ -38,7 +39,7 @@ pub(super) const SYSTEMD: Selection = Selection {
         "?and(?priority(required),?architecture(amd64))",
         "apt",
     ],
-    extra: &["systemd-sysv", "kmod"],
+    extra: &["systemd-sysv", "kmod", "iproute2", "nftables", "passt"],
 };
 
 /// What `debootstrap --variant=minbase` installs, for the processor of another machine.
