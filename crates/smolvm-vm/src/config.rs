@@ -61,12 +61,14 @@ pub(crate) struct BootFile {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum BackendChoice {
-    /// Firecracker where it is there, KVM works and it has what the machine is to have; else QEMU.
+    /// Firecracker where it is there, KVM works, and it can have what the machine is to have, its
+    /// network too; else QEMU.
     #[default]
     Auto,
     /// QEMU.
     Qemu,
-    /// Firecracker: a small VMM that runs guests by KVM alone. It has no network yet.
+    /// Firecracker: a small VMM that runs guests by KVM alone. As root or where user namespaces may
+    /// be made, it has the network `user`; as root, `tap`.
     Firecracker,
 }
 

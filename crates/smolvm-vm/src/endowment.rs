@@ -76,8 +76,8 @@ impl Endowment<'_> {
     fn network(&self) -> Vec<Setting> {
         match self.device.map(|device| &device.uplink) {
             Some(Uplink::Tap { name }) => {
-                let name = (*name).to_owned();
-                vec![Setting::Network, Setting::Tap { number: NETWORK_FD, name }]
+                let tap = Setting::Tap { number: NETWORK_FD, name: (*name).to_owned() };
+                self.device.and_then(Device::namespace).into_iter().chain([tap]).collect()
             }
             Some(Uplink::Filter { socket }) => vec![file(NETWORK_FD, Access::Connect, socket)],
             Some(Uplink::Restricted) | None => Vec::new(),

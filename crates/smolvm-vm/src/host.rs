@@ -104,7 +104,15 @@ fn qemu() -> HostCheck {
 fn firecracker() -> HostCheck {
     match Firecracker::find() {
         Ok(found) => {
-            HostCheck::good("Firecracker", format!("{} {}", found.program.display(), found.version))
+            let program = format!("{} {}", found.program.display(), found.version);
+            match network::obstacle_on_tap(network::Mode::User) {
+                None => HostCheck::good("Firecracker", program),
+                Some(obstacle) => {
+                    let text = obstacle.to_string();
+                    let (why, remedy) = text.split_once(". ").unwrap_or((&text, "Use QEMU"));
+                    HostCheck::limited("Firecracker", format!("{program}; {why}"), remedy)
+                }
+            }
         }
         Err(error) => {
             let text = error.to_string();

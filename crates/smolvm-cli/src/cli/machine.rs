@@ -166,7 +166,7 @@ pub(crate) enum BackendName {
     Auto,
     /// QEMU
     Qemu,
-    /// Firecracker, by KVM alone and without a network
+    /// Firecracker, by KVM alone
     Firecracker,
 }
 

@@ -299,7 +299,7 @@ mod tests {
             Order::Launch(vec![
                 Program::helper(["passt", "--socket", ""], PathBuf::from("/run/net.sock")),
                 Program::vmm(["qemu-system-x86_64"])
-                    .with(Setting::Network)
+                    .with(Setting::Network { device: "tap0".to_owned() })
                     .with(Setting::Tap { number: 8, name: "tap0".into() })
                     .with(Setting::File {
                         number: 12,

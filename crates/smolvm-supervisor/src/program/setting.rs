@@ -9,8 +9,13 @@ use super::control::{Malformed, parse};
 /// What a VMM is started with besides its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setting {
-    /// It is in the network namespace of the program that was started before it.
-    Network,
+    /// It is in the network namespace of the program that was started last before it, and in its
+    /// user namespace.
+    Network {
+        /// The name of a device that is in there: one that is missing is made by whoever is root
+        /// and asks for it.
+        device: String,
+    },
     /// It has the tap device of this name, which is in its network namespace, as a descriptor.
     Tap {
         /// The number of the descriptor.
@@ -63,7 +68,7 @@ pub enum Access {
 impl Setting {
     pub(super) fn encode(&self) -> OsString {
         match self {
-            Self::Network => "network".into(),
+            Self::Network { device } => format!("network {device}").into(),
             Self::Tap { number, name } => format!("tap {number} {name}").into(),
             Self::File { number, access, path } => {
                 let mut text = OsString::from(format!("{} {number} ", access.word()));
@@ -110,7 +115,10 @@ impl Setting {
         }
         let rest = rest.map(|rest| rest.to_str().ok_or(Malformed)).transpose()?;
         match (kind, first, rest) {
-            ("network", None, None) => Ok(Self::Network),
+            ("network", Some(device), None) => {
+                let device = device.to_str().ok_or(Malformed)?.to_owned();
+                Ok(Self::Network { device })
+            }
             ("tap", Some(number), Some(name)) => {
                 Ok(Self::Tap { number: parse(number)?, name: name.to_owned() })
             }

@@ -1,8 +1,10 @@
 //! The system calls that `std` has no safe way to, behind functions that are safe to call.
 #![expect(unsafe_code, reason = "a program of nothing but std reaches the C library by itself")]
 
+pub(crate) mod interfaces;
+
 use std::ffi::{c_char, c_int, c_short, c_uint, c_ulong};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
@@ -61,6 +63,7 @@ const O_CLOEXEC: c_int = 0o2_000_000;
 
 const O_RDWR: c_int = 2;
 
+const CLONE_NEWUSER: c_int = 0x1000_0000;
 const CLONE_NEWNET: c_int = 0x4000_0000;
 const TUNSETIFF: c_ulong = 0x4004_54ca;
 /// `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`.
@@ -93,6 +96,8 @@ unsafe extern "C" {
     fn write(fd: c_int, bytes: *const c_char, count: usize) -> isize;
     fn setsid() -> c_int;
     fn getppid() -> c_int;
+    fn geteuid() -> c_uint;
+    fn getegid() -> c_uint;
     fn prctl(option: c_int, ...) -> c_int;
     fn signal(number: c_int, handler: usize) -> usize;
     fn sigemptyset(set: *mut SignalSet) -> c_int;
@@ -190,6 +195,8 @@ pub(crate) struct Preparation {
     pub(crate) handed: Vec<(OwnedFd, RawFd)>,
     /// The numbers of open descriptors that it inherits.
     pub(crate) files: std::ops::Range<RawFd>,
+    /// The user namespace that it is in, where that is another.
+    pub(crate) users: Option<OwnedFd>,
     /// The network namespace that it is in.
     pub(crate) network: Option<OwnedFd>,
     /// A tap device of that namespace, and the number of the descriptor that it becomes.
@@ -220,7 +227,7 @@ impl TapName {
 /// usual reactions to signals, and what it is to have.
 pub(crate) fn prepare_child(command: &mut Command, preparation: Preparation) {
     let supervisor = std::process::id();
-    let Preparation { handed, files, network, tap, user, group, file_size } = preparation;
+    let Preparation { handed, files, users, network, tap, user, group, file_size } = preparation;
     let prepare = move || {
         // SAFETY: none of these calls involves memory that is shared with the other process, takes
         // a lock or allocates; all are allowed between fork and exec.
@@ -234,6 +241,10 @@ pub(crate) fn prepare_child(command: &mut Command, preparation: Preparation) {
                 && write(group.as_raw_fd(), c"0".as_ptr(), 1) != 1
             {
                 return Err(io::Error::last_os_error());
+            }
+            // What is allowed to enter the other, there.
+            if let Some(users) = &users {
+                check(setns(users.as_raw_fd(), CLONE_NEWUSER))?;
             }
             if let Some(network) = &network {
                 check(setns(network.as_raw_fd(), CLONE_NEWNET))?;
@@ -328,6 +339,29 @@ pub(crate) fn memory_file() -> io::Result<File> {
 pub(crate) fn enter_new_network() -> io::Result<()> {
     // SAFETY: no memory is involved; the network alone is no longer shared with other threads.
     check(unsafe { unshare(CLONE_NEWNET) }).map(drop)
+}
+
+/// Moves this process to a network namespace of its own, in which there is nothing; where it is not
+/// root, to a user namespace as well, in which it is who it was. No other thread must have been
+/// started.
+pub(crate) fn enter_own_network() -> io::Result<()> {
+    // SAFETY: these have no arguments and cannot fail.
+    let (user, group) = unsafe { (geteuid(), getegid()) };
+    if user == 0 {
+        return enter_new_network();
+    }
+    // SAFETY: no memory is involved.
+    check(unsafe { unshare(CLONE_NEWUSER | CLONE_NEWNET) })?;
+    // Who may not give groups up may be put into a group of its own (`user_namespaces(7)`).
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
+}
+
+/// The number of the user that this process is.
+pub(crate) fn user() -> u32 {
+    // SAFETY: it has no arguments and cannot fail.
+    unsafe { geteuid() }
 }
 
 /// Does something in the network namespace of another process.

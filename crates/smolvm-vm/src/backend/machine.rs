@@ -71,6 +71,8 @@ pub(crate) enum Nic {
     Restricted { mac: String },
     /// A tap device that the VMM has as a descriptor of this number.
     Tap { number: RawFd, mac: String },
+    /// A tap device of this name, which is there and which the VMM opens.
+    NamedTap { name: String, mac: String },
 }
 
 impl Disk {

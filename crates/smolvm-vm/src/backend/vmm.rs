@@ -8,11 +8,13 @@ use super::qemu::arguments;
 use super::qmp::Qmp;
 use super::{Firecracker, FirecrackerError, MachineSpec, Qemu, Variant, firecracker};
 use crate::accel::{self, Accel, AccelError, Accelerator, Chosen};
-use crate::config::{BackendChoice, NetworkMode, VmConfig};
+use crate::config::{BackendChoice, VmConfig};
 use crate::disk::Isolation;
 use crate::endowment::Endowment;
 use crate::error::VmError;
 use crate::kernel::Architecture;
+use crate::network::Device;
+use crate::network::{self, Attachment};
 use crate::places::VmDirs;
 use crate::supervisor::Program;
 
@@ -41,7 +43,10 @@ impl Backend {
             BackendChoice::Firecracker => {
                 on_firecracker(config)?;
                 Firecracker::find()?;
-                Ok(Self::Firecracker)
+                match network::obstacle_on_tap(config.network.into()) {
+                    None => Ok(Self::Firecracker),
+                    Some(obstacle) => Err(obstacle.into()),
+                }
             }
             BackendChoice::Auto => Ok(Self::best(config)),
         }
@@ -57,7 +62,8 @@ impl Backend {
         let is_firecracker = on_firecracker(config).is_ok()
             && config.isolation != Some(Isolation::Overlay)
             && Firecracker::find().is_ok()
-            && has_kvm();
+            && has_kvm()
+            && network::obstacle_on_tap(config.network.into()).is_none();
         if is_firecracker { Self::Firecracker } else { Self::Qemu }
     }
 
@@ -89,6 +95,14 @@ impl Backend {
             Self::Qemu => Vmm::Qemu(Qemu::find(guest)?),
             Self::Firecracker => Vmm::Firecracker(Firecracker::find()?),
         })
+    }
+
+    /// What it can connect a guest's network device to.
+    pub(crate) fn attachment(self) -> Attachment {
+        match self {
+            Self::Qemu => Attachment::Any,
+            Self::Firecracker => Attachment::Tap,
+        }
     }
 
     /// What people call it.
@@ -158,7 +172,13 @@ impl Vmm {
             // It opens what it is told of by itself.
             Self::Firecracker(firecracker) => {
                 let dirs = endowment.dirs;
-                Program::vmm_with_vsock(firecracker.command_line(dirs), dirs.vsock_socket())
+                let program =
+                    Program::vmm_with_vsock(firecracker.command_line(dirs), dirs.vsock_socket());
+                endowment
+                    .device
+                    .and_then(Device::namespace)
+                    .into_iter()
+                    .fold(program, Program::with)
             }
         }
     }
@@ -181,10 +201,6 @@ impl Vmm {
 
 /// Refuses what Firecracker does not have.
 fn on_firecracker(config: &VmConfig) -> Result<(), FirecrackerError> {
-    if config.network != NetworkMode::None {
-        let remedy = "Ask for the network `none`";
-        return Err(FirecrackerError::Unsupported { what: "network `user` yet", remedy });
-    }
     if config.nested_virtualization {
         let remedy = "Leave that out";
         return Err(FirecrackerError::Unsupported { what: "nested virtualization", remedy });

@@ -26,11 +26,16 @@ impl Boot<'_> {
     /// One start of a VMM, up to the agent's answer.
     pub(super) fn attempt(&self, variant: Variant) -> Result<Session, Failed> {
         let record = &self.machine.record;
-        let network = network::plan(record.network.into(), &record.egress.0, &self.vm.dirs.runtime)
-            .map_err(|error| Failed::ForGood(error.into()))?;
+        let network = network::plan(
+            record.network.into(),
+            &record.egress.0,
+            &self.vm.dirs.runtime,
+            self.backend.attachment(),
+        )
+        .map_err(|error| Failed::ForGood(error.into()))?;
         tell_once(&NETWORK_NOTICE, network.notice.as_deref());
         let mut programs = Vec::new();
-        if let Some(helper) = &network.helper {
+        for helper in &network.helpers {
             programs.push(Program::helper(helper.argv.clone(), helper.wait_for_socket.clone()));
         }
         let spec = self.spec(variant, &network);

@@ -18,9 +18,12 @@ use crate::record::DiskRecord;
 pub(crate) const ON_DISK: &str = "root=/dev/vda\ninit=auto\nentered=1\ngrow=1\n";
 
 /// The guest's network device, as the VMM is told of it.
-fn nic(device: &Device) -> Nic {
+fn nic(backend: Backend, device: &Device) -> Nic {
     let mac = device.mac.to_owned();
     match &device.uplink {
+        Uplink::Tap { name } if backend == Backend::Firecracker => {
+            Nic::NamedTap { name: (*name).to_owned(), mac }
+        }
         Uplink::Filter { .. } => Nic::Stream { number: NETWORK_FD, mac },
         Uplink::Restricted => Nic::Restricted { mac },
         Uplink::Tap { .. } => Nic::Tap { number: NETWORK_FD, mac },
@@ -129,7 +132,7 @@ impl Boot<'_> {
                 record.boot_args.as_deref(),
             ),
             disks: self.disks(),
-            network: network.device.as_ref().map(nic),
+            network: network.device.as_ref().map(|device| nic(self.backend, device)),
             nested_virtualization: record.nested_virtualization,
             vsock_cid: None,
             qmp_socket: QMP_FD,

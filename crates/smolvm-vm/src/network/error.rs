@@ -51,6 +51,15 @@ pub enum NetworkError {
         package: &'static str,
     },
 
+    /// What the network `user` of a VMM that knows tap devices alone is made of cannot be made.
+    #[error(
+        "Firecracker needs a network namespace with tap devices for the network `user`, and there can be none here: {reason}. Run as root, have the host allow user namespaces and /dev/net/tun, use the network `none`, or choose QEMU as the backend"
+    )]
+    Namespace {
+        /// Why not.
+        reason: String,
+    },
+
     /// The addresses for guests with a tap are no network.
     #[error(
         "SMOLVM_TAP_POOL is {pool:?}, and must be an IPv4 network of at least two addresses, such as 10.87.0.0/16"

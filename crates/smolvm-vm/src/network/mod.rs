@@ -4,9 +4,13 @@
 //! turns the guest's packets into sockets of the user's, and a filter of ours before it keeps the
 //! guest from this host, whose loopback and metadata addresses those sockets would reach.
 //!
+//! A VMM that knows tap devices alone has one in a network namespace of the VM's own, from where a
+//! program carries its frames to that filter.
+//!
 //! For `tap` the guest has a device in a network namespace of the VM's own, with rules of its own,
 //! from where the host's kernel passes its packets on.
 
+mod bridge;
 mod error;
 mod name_server;
 mod passt;
@@ -20,6 +24,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use crate::privileges;
+use crate::supervisor::Setting;
 
 pub use error::NetworkError;
 use passt::Passt;
@@ -38,13 +43,22 @@ pub(crate) enum Mode {
     None,
 }
 
+/// What a VMM can connect a guest's device to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attachment {
+    /// Whatever there is.
+    Any,
+    /// A tap device alone.
+    Tap,
+}
+
 /// What a VMM, the supervisor and the agent are told of a guest's network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NetworkPlan {
     /// The guest's device, if it has one.
     pub(crate) device: Option<Device>,
-    /// What runs beside the VMM.
-    pub(crate) helper: Option<HelperProgram>,
+    /// What runs beside the VMM, in the order in which it is started.
+    pub(crate) helpers: Vec<HelperProgram>,
     /// What the user is to know: what is missing and how it is had.
     pub(crate) notice: Option<String>,
 }
@@ -80,7 +94,7 @@ pub(crate) enum Uplink {
     },
     /// Nowhere: to the VMM's own network, restricted (QEMU's `-netdev user,restrict=on`).
     Restricted,
-    /// To the tap device of this name, in the network namespace of the program beside the VMM.
+    /// To the tap device of this name, in the network namespace of the last program beside the VMM.
     Tap {
         /// The device's name.
         name: &'static str,
@@ -141,11 +155,25 @@ pub(crate) fn plan(
     mode: Mode,
     egress: &Egress,
     runtime: &Path,
+    attachment: Attachment,
 ) -> Result<NetworkPlan, NetworkError> {
+    let name_server = name_server::of_this_host();
+    match (mode, attachment) {
+        (Mode::None, _) => Ok(NetworkPlan { device: None, helpers: Vec::new(), notice: None }),
+        (Mode::User, Attachment::Any) => user(runtime, &Passt::find(), name_server, egress),
+        (Mode::User, Attachment::Tap) => {
+            bridge::on_tap(user(runtime, &Passt::find(), name_server, egress)?, runtime)
+        }
+        (Mode::Tap, _) => Tap::find().plan(runtime, name_server, egress),
+    }
+}
+
+/// Why a VMM that knows tap devices alone cannot have a network of this mode here, if that is so.
+pub(crate) fn obstacle_on_tap(mode: Mode) -> Option<NetworkError> {
     match mode {
-        Mode::None => Ok(NetworkPlan { device: None, helper: None, notice: None }),
-        Mode::User => user(runtime, &Passt::find(), name_server::of_this_host(), egress),
-        Mode::Tap => Tap::find().plan(runtime, name_server::of_this_host(), egress, None),
+        Mode::User => bridge::obstacle(),
+        Mode::Tap => tap_obstacle(),
+        Mode::None => None,
     }
 }
 
@@ -162,6 +190,16 @@ pub(crate) fn address_in(mode: Mode, runtime: &Path) -> Result<Option<IpAddr>, N
     match mode {
         Mode::Tap => tap::address(runtime).map(Some),
         mode => Ok(address(mode)),
+    }
+}
+
+impl Device {
+    /// What puts a VMM into the network namespace of the device, where it has one.
+    pub(crate) fn namespace(&self) -> Option<Setting> {
+        match self.uplink {
+            Uplink::Tap { name } => Some(Setting::Network { device: name.to_owned() }),
+            Uplink::Filter { .. } | Uplink::Restricted => None,
+        }
     }
 }
 
@@ -189,20 +227,20 @@ fn user(
     check_length(&socket)?;
     let dns = if name_server.is_some() { vec![NAME_SERVER.into()] } else { Vec::new() };
     let notice = name_server.is_none().then(|| NO_NAME_SERVER.to_owned());
-    let helper = HelperProgram {
+    let filter = HelperProgram {
         argv: filter_arguments(&socket, name_server.is_some(), egress, passt),
         wait_for_socket: socket.clone(),
     };
     let guest = GuestAddress::Known(GuestNetwork { dns, mtu: Some(MTU), ..guest() });
     let device = Device { mac: GUEST_MAC, uplink: Uplink::Filter { socket }, guest };
-    Ok(NetworkPlan { device: Some(device), helper: Some(helper), notice })
+    Ok(NetworkPlan { device: Some(device), helpers: vec![filter], notice })
 }
 
 fn restricted(obstacle: &str) -> NetworkPlan {
     let notice = format!("the VM reaches no other host: {obstacle}");
     let device =
         Device { mac: GUEST_MAC, uplink: Uplink::Restricted, guest: GuestAddress::Known(guest()) };
-    NetworkPlan { device: Some(device), helper: None, notice: Some(notice) }
+    NetworkPlan { device: Some(device), helpers: Vec::new(), notice: Some(notice) }
 }
 
 fn guest() -> GuestNetwork {

@@ -12,6 +12,7 @@ use super::error::NetworkError;
 use super::{Device, Egress, GuestAddress, GuestNetwork, HelperProgram, NetworkPlan, Uplink};
 use super::{GUEST_MAC, SOCKET, check_length};
 use crate::backend::in_path;
+use crate::privileges;
 
 /// The name of the tap device, in the VM's own network namespace.
 const TAP: &str = "tap0";
@@ -53,7 +54,6 @@ impl Tap {
         runtime: &Path,
         name_server: Option<Ipv4Addr>,
         egress: &Egress,
-        owner: Option<u32>,
     ) -> Result<NetworkPlan, NetworkError> {
         check_privileges()?;
         let (nft, ip) = (self.nft?, self.ip?);
@@ -69,6 +69,8 @@ impl Tap {
         argv.push(self.pool.into());
         argv.push(optional(name_server.map(|server| server.to_string())).into());
         argv.push(egress.to_string().into());
+        // Where root cannot be another user, the VMM is not either.
+        let owner = privileges::number(runtime).ok().flatten();
         argv.push(optional(owner.map(|owner| owner.to_string())).into());
         let device = Device {
             mac: GUEST_MAC,
@@ -76,8 +78,8 @@ impl Tap {
             guest: GuestAddress::Told(told),
         };
         let notice = name_server.is_none().then(|| super::NO_NAME_SERVER.to_owned());
-        let helper = Some(HelperProgram { argv, wait_for_socket: socket });
-        Ok(NetworkPlan { device: Some(device), helper, notice })
+        let helpers = vec![HelperProgram { argv, wait_for_socket: socket }];
+        Ok(NetworkPlan { device: Some(device), helpers, notice })
     }
 }
 

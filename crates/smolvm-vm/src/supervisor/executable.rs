@@ -14,7 +14,7 @@ use smolvm_supervisor::PROGRAM;
 
 /// Starts the supervisor. `command` makes the command that runs the program at a path; `directory`
 /// is where the program is written to for a moment on a host that executes nothing from memory.
-pub(super) fn start(
+pub(crate) fn start(
     directory: &Path,
     command: impl Fn(&Path) -> io::Result<Command>,
 ) -> io::Result<Child> {

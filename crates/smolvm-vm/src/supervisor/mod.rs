@@ -5,7 +5,7 @@
 //! the channel to its agent, and ends all of it when the process that started it is gone.
 
 mod error;
-mod executable;
+pub(crate) mod executable;
 mod leftovers;
 mod link;
 mod spawn;

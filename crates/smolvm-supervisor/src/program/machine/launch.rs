@@ -28,8 +28,9 @@ pub(crate) enum Progress {
 /// How often it is looked whether a program listens.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
-/// How long a program may take until it listens.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a program may take until it listens. On an emulated host that loads drivers for it, five
+/// seconds are not enough.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Launch {
     /// A launch of these programs, of which the last is the VMM. `None` where there is none.

@@ -32,10 +32,9 @@ pub(super) fn apply(
     let mut belongings = Belongings::default();
     for setting in settings {
         match setting {
-            Setting::Network => {
+            Setting::Network { device } => {
                 let neighbour = neighbour.ok_or(io::ErrorKind::NotFound)?;
-                let network = File::open(format!("/proc/{}/ns/net", neighbour.pid))?;
-                preparation.network = Some(network.into());
+                enter(neighbour, device, preparation)?;
             }
             Setting::Tap { number, name } => {
                 let name = TapName::new(name.as_bytes()).ok_or(io::ErrorKind::InvalidInput)?;
@@ -62,6 +61,24 @@ pub(super) fn apply(
         }
     }
     Ok(belongings)
+}
+
+/// Prepares a VMM to be in the namespaces of this process, in which there is a device of this name.
+fn enter(process: Process, device: &str, preparation: &mut Preparation) -> io::Result<()> {
+    let of = |process: &str, what: &str| format!("/proc/{process}/{what}");
+    let process = process.pid.to_string();
+    let devices = fs::read_to_string(of(&process, "net/dev"))?;
+    let mut devices = devices.lines().filter_map(|line| line.split_once(':'));
+    if !devices.any(|(name, _)| name.trim() == device) {
+        let why = format!("there is no network device {device} for it");
+        return Err(io::Error::new(io::ErrorKind::NotFound, why));
+    }
+    preparation.network = Some(File::open(of(&process, "ns/net"))?.into());
+    let users = of(&process, "ns/user");
+    if fs::read_link(&users)? != fs::read_link(of("self", "ns/user"))? {
+        preparation.users = Some(File::open(users)?.into());
+    }
+    Ok(())
 }
 
 fn open(access: Access, path: &Path, copies: &mut Vec<File>) -> io::Result<OwnedFd> {

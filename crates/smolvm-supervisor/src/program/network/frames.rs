@@ -5,14 +5,14 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 /// The bytes before each frame.
-pub(super) const PREFIX: usize = 4;
+pub(crate) const PREFIX: usize = 4;
 /// Room for several of the longest frames that QEMU sends, of 68 KiB.
 const BUFFER: usize = 256 << 10;
 
 /// Reads frames until the stream ends, and writes those that are to `pass`, many at once where
 /// many came at once. An error is one of reading, of writing, of `pass`, or a frame that no VMM
 /// sends.
-pub(super) fn pump(
+pub(crate) fn pump(
     mut from: impl Read,
     mut write: impl FnMut(&[u8]) -> io::Result<()>,
     mut pass: impl FnMut(&[u8]) -> io::Result<bool>,

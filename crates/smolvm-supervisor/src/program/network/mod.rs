@@ -6,7 +6,7 @@
 //! it get to see what else an [`Egress`] does not allow.
 
 pub(crate) mod dns;
-mod frames;
+pub(crate) mod frames;
 pub(crate) mod opened;
 mod own_addresses;
 mod packet;

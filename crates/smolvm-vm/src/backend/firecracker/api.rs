@@ -1,7 +1,7 @@
 //! What Firecracker is told and asked over its API: each value is the body of one request
 //! (`firecracker.yaml` in its sources, under the same names).
 
-#![cfg_attr(not(test), expect(dead_code, reason = "taps, snapshots and metrics are to come"))]
+#![cfg_attr(not(test), expect(dead_code, reason = "snapshots and metrics are to come"))]
 #![allow(clippy::struct_field_names, reason = "the names are those of the API")]
 
 use std::path::PathBuf;

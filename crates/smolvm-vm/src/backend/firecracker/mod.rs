@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use api::{
     ActionType, BootSource, CacheType, Drive, EntropyDevice, InstanceActionInfo, InstanceInfo,
-    MachineConfiguration, Vsock,
+    MachineConfiguration, NetworkInterface, Vsock,
 };
 use client::{ApiError, Client};
 pub use error::FirecrackerError;
 
-use super::machine::{Disk, FileRef, MachineSpec};
+use super::machine::{Disk, FileRef, MachineSpec, Nic};
 use super::qemu::in_path;
 use super::version::Version;
 use crate::disk::Format;
@@ -108,6 +108,13 @@ fn configure(client: &mut Client, dirs: &VmDirs, machine: &MachineSpec) -> Resul
     })?;
     for (number, disk) in machine.disks.iter().enumerate() {
         client.give(&drive(number, disk))?;
+    }
+    if let Some(Nic::NamedTap { name, mac }) = &machine.network {
+        client.give(&NetworkInterface {
+            iface_id: "net0".to_owned(),
+            host_dev_name: name.clone(),
+            guest_mac: Some(mac.clone()),
+        })?;
     }
     client.give(&Vsock { guest_cid: GUEST_CID, uds_path: dirs.vsock_socket() })?;
     client.give(&EntropyDevice {})?;

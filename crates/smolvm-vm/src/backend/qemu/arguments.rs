@@ -180,6 +180,11 @@ impl Line {
                 self.option("-netdev", format!("tap,id=net,fd={number}"));
                 mac
             }
+            Nic::NamedTap { name, mac } => {
+                let scripts = "script=no,downscript=no";
+                self.option("-netdev", format!("tap,id=net,ifname={name},{scripts}"));
+                mac
+            }
         };
         let mut device = format!("{},netdev=net,mac={mac}", bus.device("virtio-net"));
         if matches!(bus, Bus::Pci) {

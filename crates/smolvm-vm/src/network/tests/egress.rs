@@ -41,7 +41,7 @@ impl Running {
         let name_server = Some(Ipv4Addr::LOCALHOST);
         let plan = || user(directory.path(), &Passt::find(), name_server, egress).unwrap();
         let plan = world.host.within(plan);
-        let Some(helper) = plan.helper else {
+        let Some(helper) = plan.helpers.into_iter().next() else {
             skip(&plan.notice.unwrap());
             return None;
         };

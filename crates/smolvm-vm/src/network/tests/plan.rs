@@ -9,7 +9,9 @@ use smolvm_testkit::skip;
 use tempfile::tempdir;
 
 use crate::network::passt::Passt;
-use crate::network::{Egress, Mode, NetworkError, NetworkPlan, Uplink, address, plan, user};
+use crate::network::{
+    Attachment, Egress, Mode, NetworkError, NetworkPlan, Uplink, address, plan, user,
+};
 
 const NAME_SERVER: Option<Ipv4Addr> = Some(Ipv4Addr::new(9, 9, 9, 9));
 
@@ -20,7 +22,7 @@ fn notice_of_restricted(plan: NetworkPlan) -> String {
     let guest = device.guest.get().unwrap();
     assert_eq!(Some(guest.address), address(Mode::User));
     assert!(guest.dns.is_empty());
-    assert!(plan.helper.is_none());
+    assert!(plan.helpers.is_empty());
     plan.notice.unwrap()
 }
 
@@ -34,8 +36,8 @@ fn broken_passt(directory: &Path, script: &str) -> Passt {
 
 #[test]
 fn without_a_network_there_is_nothing() {
-    let plan = plan(Mode::None, &Egress::All, Path::new("/nowhere")).unwrap();
-    assert_eq!(plan, NetworkPlan { device: None, helper: None, notice: None });
+    let plan = plan(Mode::None, &Egress::All, Path::new("/nowhere"), Attachment::Any).unwrap();
+    assert_eq!(plan, NetworkPlan { device: None, helpers: Vec::new(), notice: None });
     assert_eq!(address(Mode::None), None);
 }
 
@@ -79,7 +81,7 @@ fn without_a_name_server_passt_is_not_told_to_ask_one() {
     let plan =
         world.host.within(|| user(Path::new("/run"), &Passt::find(), None, &Egress::All).unwrap());
     let notice = plan.notice.unwrap();
-    let Some(helper) = plan.helper else { return skip(&notice) };
+    let Some(helper) = plan.helpers.first() else { return skip(&notice) };
     assert!(notice.contains("resolv.conf"), "{notice}");
     assert!(plan.device.unwrap().guest.get().unwrap().dns.is_empty());
     assert!(!helper.argv.iter().any(|argument| argument == "--dns-forward"));
