@@ -184,7 +184,10 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
             if no_firecracker {
                 firecracker::install()?;
             }
-            return if no_target { rust_target::install() } else { Ok(()) };
+            if no_target {
+                rust_target::install();
+            }
+            return Ok(());
         }
     }
     let packages: Vec<_> = missing.iter().map(|need| need.package).collect();

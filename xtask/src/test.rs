@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use crate::command::{self, command};
 use crate::images::Kind;
 use crate::setup::Scope;
-use crate::{firecracker, images, paths, python, quickstart, setup, term};
+use crate::{firecracker, images, paths, python, quickstart, rust_target, setup, term};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -137,6 +137,9 @@ fn tests() -> Result<()> {
     tests.env("SMOLVM_TEST_IMAGES", images).env("SMOLVM_TEST_SKIPS", skips.path());
     if !firecracker::is_missing() {
         tests.env("SMOLVM_TEST_FIRECRACKER", firecracker::directory());
+    }
+    if rust_target::is_missing() {
+        tests.env("SMOLVM_TEST_NO_ARM64", rust_target::REASON);
     }
     command::without_settings(&mut tests);
     let result = command::run(&mut tests);

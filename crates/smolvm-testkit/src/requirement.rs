@@ -24,6 +24,23 @@ pub fn skip(reason: &str) {
         std::env::var_os(REQUIRE_ALL).is_none_or(|value| value != "1"),
         "{test} cannot run, and {REQUIRE_ALL}=1 forbids to skip it: {reason}"
     );
+    tell(&test, reason);
+}
+
+/// The same for what a machine may lack however it was set up, since no registry of packages offers
+/// it: the environment variable `why_not` says so, and no requirement forbids the skip then.
+///
+/// # Panics
+///
+/// When that variable is not set and [`REQUIRE_ALL`] is `1`.
+pub fn skip_unless_offered(why_not: &str, reason: &str) {
+    match std::env::var(why_not) {
+        Ok(why) => tell(std::thread::current().name().unwrap_or("a test"), &why),
+        Err(_) => skip(reason),
+    }
+}
+
+fn tell(test: &str, reason: &str) {
     // `eprintln!` would be captured, and shown only for a test that fails.
     let line = format!("SKIPPED {test}: {reason}\n");
     let _ = std::io::stderr().write_all(line.as_bytes());

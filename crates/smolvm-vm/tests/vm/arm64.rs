@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use smolvm_testkit::network::{SOMEBODY, World};
-use smolvm_testkit::{content, skip};
+use smolvm_testkit::{content, skip_unless_offered};
 use smolvm_vm::{Command, SmolVm, VmState};
 
 use super::images::{ARM64, Image, Site};
@@ -19,7 +19,10 @@ const STOP: Duration = Duration::from_mins(1);
 fn a_guest_for_arm64_does_what_others_do() {
     let Some(image) = Image::find(ARM64) else { return };
     if smolvm_agent::program_for("aarch64").is_none() {
-        return skip("no agent for aarch64: rustup target add aarch64-unknown-linux-musl");
+        return skip_unless_offered(
+            "SMOLVM_TEST_NO_ARM64",
+            "no agent for aarch64: rustup target add aarch64-unknown-linux-musl",
+        );
     }
     let Some(world) = World::new() else { return };
     let servers = world.internet.servers();
