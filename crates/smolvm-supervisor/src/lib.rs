@@ -12,6 +12,9 @@ pub mod control;
 #[path = "program/egress.rs"]
 #[allow(dead_code, reason = "the program uses all of it")]
 pub mod egress;
+#[path = "program/jail/plan.rs"]
+#[allow(dead_code, reason = "the program uses all of it")]
+pub mod jail;
 #[path = "program/pool.rs"]
 #[allow(dead_code, clippy::disallowed_methods, reason = "the program that shares it has no fs_err")]
 pub mod pool;

@@ -315,7 +315,9 @@ mod tests {
                             ("cpu.max".into(), "100000 100000".into()),
                         ],
                     })
-                    .with(Setting::FileSize(1 << 40)),
+                    .with(Setting::FileSize(1 << 40))
+                    .with(Setting::OpenFiles(64))
+                    .with(Setting::Init),
             ]),
             Order::Kill,
             Order::Delete,

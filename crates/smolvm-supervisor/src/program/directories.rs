@@ -79,10 +79,11 @@ impl Directories {
         self.is_detached && self.state.join(state::RECORD).exists()
     }
 
-    /// Removes the sockets that the last run of the VMM left.
+    /// Removes the sockets that the last run of the VMM left, and the directories that hold some.
     pub(crate) fn clear_runtime(&self) {
         for entry in fs::read_dir(&self.runtime).into_iter().flatten().flatten() {
-            let _ = fs::remove_file(entry.path());
+            let path = entry.path();
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
         }
     }
 

@@ -14,6 +14,8 @@ mod control;
 mod directories;
 #[allow(dead_code, unreachable_pub, reason = "the library shows and uses all of it")]
 mod egress;
+#[allow(dead_code, unreachable_pub, reason = "the library shows and uses a part of it")]
+mod jail;
 mod log;
 mod machine;
 mod mux;
@@ -52,6 +54,7 @@ fn run() -> io::Result<()> {
         Some(role) if role == network::ROLE => return network::run(arguments),
         Some(role) if role == tap::ROLE => return tap::run(arguments),
         Some(role) if role == bridge::ROLE => return bridge::run(arguments),
+        Some(role) if role == jail::ROLE => return jail::run(arguments),
         _ => {}
     }
     sys::set_name(b"smolvm-supervis\0");

@@ -23,9 +23,9 @@ pub enum Setting {
         /// The name of the device.
         name: String,
     },
-    /// It has a file as a descriptor, open for reading and writing, or a copy in memory of one that
-    /// it may open again, whoever it runs as, until the agent in the guest answers; or a socket
-    /// that listens at a path, or is connected to it.
+    /// It has a file as a descriptor, open for reading, or for reading and writing, or a copy in
+    /// memory of one that it may open again, whoever it runs as, until the agent in the guest
+    /// answers; or a socket that listens at a path, or is connected to it.
     File {
         /// The number of the descriptor.
         number: i32,
@@ -50,11 +50,18 @@ pub enum Setting {
     },
     /// No file that it writes becomes longer than this many bytes.
     FileSize(u64),
+    /// It has at most this many open files.
+    OpenFiles(u64),
+    /// It is the first process of a namespace of processes, all of which end with it. It is told by
+    /// its standard input, a socket, what a [`jail`](super::jail) is told.
+    Init,
 }
 
 /// What a descriptor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
+    /// A file, open for reading.
+    Read,
     /// A file, open for reading and writing.
     Write,
     /// A copy of a file.
@@ -69,6 +76,7 @@ impl Setting {
     pub(super) fn encode(&self) -> OsString {
         match self {
             Self::Network { device } => format!("network {device}").into(),
+            Self::Init => "init".into(),
             Self::Tap { number, name } => format!("tap {number} {name}").into(),
             Self::File { number, access, path } => {
                 let mut text = OsString::from(format!("{} {number} ", access.word()));
@@ -84,6 +92,7 @@ impl Setting {
                 text.into()
             }
             Self::FileSize(bytes) => format!("file-size {bytes}").into(),
+            Self::OpenFiles(count) => format!("open-files {count}").into(),
             Self::Group { path, limits } => {
                 let limits = limits.iter().map(|(name, value)| format!("{name}={value}"));
                 let limits = limits.collect::<Vec<_>>().join(",").replace(' ', "_");
@@ -119,6 +128,7 @@ impl Setting {
                 let device = device.to_str().ok_or(Malformed)?.to_owned();
                 Ok(Self::Network { device })
             }
+            ("init", None, None) => Ok(Self::Init),
             ("tap", Some(number), Some(name)) => {
                 Ok(Self::Tap { number: parse(number)?, name: name.to_owned() })
             }
@@ -128,16 +138,18 @@ impl Setting {
                 Ok(Self::User { number: parse(number)?, groups: groups.collect::<Result<_, _>>()? })
             }
             ("file-size", Some(bytes), None) => Ok(Self::FileSize(parse(bytes)?)),
+            ("open-files", Some(count), None) => Ok(Self::OpenFiles(parse(count)?)),
             _ => Err(Malformed),
         }
     }
 }
 
 impl Access {
-    const ALL: [Self; 4] = [Self::Write, Self::Copy, Self::Listen, Self::Connect];
+    const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Copy, Self::Listen, Self::Connect];
 
     fn word(self) -> &'static str {
         match self {
+            Self::Read => "read",
             Self::Write => "write",
             Self::Copy => "copy",
             Self::Listen => "listen",

@@ -2,6 +2,8 @@
 #![expect(unsafe_code, reason = "a program of nothing but std reaches the C library by itself")]
 
 pub(crate) mod interfaces;
+mod mounts;
+mod namespaces;
 
 use std::ffi::{c_char, c_int, c_short, c_uint, c_ulong};
 use std::fs::{self, File};
@@ -12,6 +14,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
+
+pub(crate) use self::mounts::{Mount, fifo, mount_memory, root_is_slave};
+pub(crate) use self::namespaces::{UserMap, enter_jail, spawn_init};
 
 /// What `poll(2)` takes and gives.
 #[repr(C)]
@@ -60,6 +65,14 @@ const F_SETFL: c_int = 4;
 const F_DUPFD_CLOEXEC: c_int = 1030;
 const O_NONBLOCK: c_int = 0o4000;
 const O_CLOEXEC: c_int = 0o2_000_000;
+#[cfg(target_arch = "x86_64")]
+pub(crate) const O_DIRECTORY: c_int = 0o200_000;
+#[cfg(target_arch = "x86_64")]
+pub(crate) const O_NOFOLLOW: c_int = 0o400_000;
+#[cfg(target_arch = "aarch64")]
+pub(crate) const O_DIRECTORY: c_int = 0o40_000;
+#[cfg(target_arch = "aarch64")]
+pub(crate) const O_NOFOLLOW: c_int = 0o100_000;
 
 const O_RDWR: c_int = 2;
 
@@ -72,6 +85,7 @@ const NAME_SIZE: usize = 16;
 
 const RLIMIT_FSIZE: c_int = 1;
 const RLIMIT_CORE: c_int = 4;
+const RLIMIT_NOFILE: c_int = 7;
 const MFD_CLOEXEC: c_uint = 1;
 
 const PR_SET_PDEATHSIG: c_int = 1;
@@ -88,6 +102,7 @@ unsafe extern "C" {
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     fn unshare(flags: c_int) -> c_int;
     fn setns(fd: c_int, kind: c_int) -> c_int;
+    fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
     fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
     fn setgroups(count: usize, groups: *const u32) -> c_int;
     fn setresgid(real: u32, effective: u32, saved: u32) -> c_int;
@@ -207,6 +222,10 @@ pub(crate) struct Preparation {
     pub(crate) group: Option<OwnedFd>,
     /// How long the files may become that it writes, in bytes.
     pub(crate) file_size: Option<u64>,
+    /// How many files it may have open, if it may not have fewer already.
+    pub(crate) open_files: Option<u64>,
+    /// Whether it is the first process of its namespace, from which it does not see its parent.
+    pub(crate) is_init: bool,
 }
 
 /// The name of a network device as the kernel takes it.
@@ -227,7 +246,20 @@ impl TapName {
 /// usual reactions to signals, and what it is to have.
 pub(crate) fn prepare_child(command: &mut Command, preparation: Preparation) {
     let supervisor = std::process::id();
-    let Preparation { handed, files, users, network, tap, user, group, file_size } = preparation;
+    let Preparation {
+        handed,
+        files,
+        users,
+        network,
+        tap,
+        user,
+        group,
+        file_size,
+        open_files,
+        is_init,
+    } = preparation;
+    // Whoever is the first of a namespace learns from its line when its parent is gone.
+    let parent = if is_init { 0 } else { supervisor };
     let prepare = move || {
         // SAFETY: none of these calls involves memory that is shared with the other process, takes
         // a lock or allocates; all are allowed between fork and exec.
@@ -263,6 +295,12 @@ pub(crate) fn prepare_child(command: &mut Command, preparation: Preparation) {
                 signal(SIGXFSZ, SIG_IGN);
                 check(setrlimit(RLIMIT_FSIZE, &Limit { soft: bytes, hard: bytes }))?;
             }
+            if let Some(count) = open_files {
+                let mut limit = Limit { soft: 0, hard: 0 };
+                check(getrlimit(RLIMIT_NOFILE, &raw mut limit))?;
+                let limit = Limit { soft: limit.soft.min(count), hard: limit.hard.min(count) };
+                check(setrlimit(RLIMIT_NOFILE, &raw const limit))?;
+            }
             // What it has of a guest's memory is not for the disk.
             check(setrlimit(RLIMIT_CORE, &Limit { soft: 0, hard: 0 }))?;
             if let Some((number, groups)) = &user {
@@ -271,7 +309,7 @@ pub(crate) fn prepare_child(command: &mut Command, preparation: Preparation) {
                 check(setresuid(*number, *number, *number))?;
             }
             // After that, for becoming another user would undo it.
-            die_with(supervisor)?;
+            die_with(parent)?;
             check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)).map(drop)?;
         }
         Ok(())
@@ -287,7 +325,8 @@ pub(crate) fn end_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(move || die_with(parent)) };
 }
 
-/// Has the kernel kill this process when its parent ends.
+/// Has the kernel kill this process when its parent ends; `parent` is its number in this process's
+/// namespace, where it has one.
 fn die_with(parent: u32) -> io::Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { prctl(PR_SET_PDEATHSIG, c_ulong::from(SIGKILL.unsigned_abs())) })?;

@@ -13,6 +13,7 @@ mod clients;
 mod directories;
 mod guest;
 mod hostile;
+mod jail;
 mod launch;
 mod ownership;
 mod rig;

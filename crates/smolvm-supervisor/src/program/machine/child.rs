@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::settings::{self, Belongings};
 use crate::arguments::{AGENT_NUMBER, FIRST_OWN};
 use crate::control::Program;
+use crate::jail::Line;
 use crate::log::Pump;
 use crate::state::Process;
 use crate::sys::{self, Preparation};
@@ -48,7 +49,7 @@ impl Child {
         let mut command = command(program)?;
         command.stdout(writer.try_clone()?).stderr(writer);
         sys::prepare_child(&mut command, Preparation::default());
-        Self::start(program, command, reader)
+        Self::start(program, command, reader, Command::spawn)
     }
 
     /// Starts the VMM. Also returns what the guest writes to its console.
@@ -63,16 +64,30 @@ impl Child {
         let agent = agent.map(|agent| sys::duplicate(agent.as_raw_fd(), FIRST_OWN)).transpose()?;
         let handed = agent.into_iter().map(|agent| (agent, AGENT_NUMBER)).collect();
         let mut preparation = Preparation { handed, files, ..Preparation::default() };
-        let belongings = settings::apply(&program.settings, &mut preparation, neighbour)?;
+        let mut belongings = settings::apply(&program.settings, &mut preparation, neighbour)?;
+        let is_init = preparation.is_init;
+        if is_init {
+            let (line, theirs) = Line::new()?;
+            command.stdin(theirs);
+            belongings.line = Some(line);
+        }
         sys::prepare_child(&mut command, preparation);
-        let child = Self::start(program, command, reader)?;
+        let start = |command: &mut Command| {
+            if is_init { sys::spawn_init(command) } else { command.spawn() }
+        };
+        let child = Self::start(program, command, reader, start)?;
         Ok((Self { belongings, ..child }, console))
     }
 
-    fn start(program: &Program, mut command: Command, reader: io::PipeReader) -> io::Result<Self> {
+    fn start(
+        program: &Program,
+        mut command: Command,
+        reader: io::PipeReader,
+        start: impl FnOnce(&mut Command) -> io::Result<process::Child>,
+    ) -> io::Result<Self> {
         let name = program.arguments.first().map(|name| name.to_string_lossy().into_owned());
         let messages = Pump::new(reader)?;
-        let handle = command.spawn()?;
+        let handle = start(&mut command)?;
         let pid = handle.id();
         let process = Process::find(pid).unwrap_or(Process { pid, start_time: 0 });
         let arguments = program.arguments.clone();
@@ -85,11 +100,15 @@ impl Child {
         for copy in self.belongings.copies.drain(..) {
             let _ = copy.set_len(0);
         }
+        if let Some(line) = &mut self.belongings.line {
+            line.forget_copies();
+        }
     }
 
-    /// How it ended, if it has.
+    /// How it ended, if it has. Of one in a jail, how that ended which is in there.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        self.handle.try_wait().ok().flatten()
+        let status = self.handle.try_wait().ok().flatten()?;
+        Some(self.belongings.line.as_mut().and_then(Line::status).unwrap_or(status))
     }
 
     /// Ends it at once.

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::group::Group;
 use crate::arguments::FIRST_OWN;
 use crate::control::{Access, Setting};
+use crate::jail::Line;
 use crate::state::Process;
 use crate::sys::{self, Preparation, TapName};
 
@@ -20,6 +21,8 @@ pub(super) struct Belongings {
     pub(super) copies: Vec<File>,
     /// Its cgroup, which is removed with this.
     group: Option<Group>,
+    /// The line to what keeps its jail.
+    pub(super) line: Option<Line>,
 }
 
 /// Prepares a VMM for these. `neighbour` is the process whose network namespace it may be put in.
@@ -58,6 +61,8 @@ pub(super) fn apply(
                 belongings.group = Some(made);
             }
             Setting::FileSize(bytes) => preparation.file_size = Some(*bytes),
+            Setting::OpenFiles(count) => preparation.open_files = Some(*count),
+            Setting::Init => preparation.is_init = true,
         }
     }
     Ok(belongings)
@@ -83,6 +88,7 @@ fn enter(process: Process, device: &str, preparation: &mut Preparation) -> io::R
 
 fn open(access: Access, path: &Path, copies: &mut Vec<File>) -> io::Result<OwnedFd> {
     match access {
+        Access::Read => File::open(path).map(OwnedFd::from),
         Access::Write => OpenOptions::new().read(true).write(true).open(path).map(OwnedFd::from),
         Access::Copy => {
             let mut copy = sys::memory_file()?;
