@@ -67,7 +67,9 @@ impl Outer {
         let vm = &outer.vm;
         vm.copy_to(here.path().join("registry.toml"), "/opt/registry.toml").unwrap();
         vm.copy_to(env!("CARGO_BIN_EXE_smolvm"), "/usr/local/bin/smolvm").unwrap();
-        vm.copy_to(firecracker.join("firecracker"), "/opt/firecracker").unwrap();
+        for program in ["firecracker", "jailer"] {
+            vm.copy_to(firecracker.join(program), format!("/opt/{program}")).unwrap();
+        }
         fs_err::create_dir(here.path().join("tiny")).unwrap();
         for file in ["vmlinuz", "initrd.img", "rootfs.ext4"] {
             let from = images.join("debian-tiny").join(file);

@@ -26,11 +26,11 @@ const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The name of the cgroup of all VMs.
 const NAME: &str = "smolvm";
 
-/// What QEMU needs besides the guest's memory, in MiB.
+/// What a VMM needs besides the guest's memory, in MiB.
 const OVERHEAD_MIB: u64 = 256;
 /// What it may need besides for the guest's code in its own words, where that is emulated.
 const TRANSLATED_MIB: u64 = 1024;
-/// What QEMU has of threads besides those of the virtual processors.
+/// What a VMM has of threads besides those of the virtual processors.
 const THREADS: u32 = 128;
 
 impl Cgroups {
@@ -77,8 +77,8 @@ impl Cgroups {
         &self.controllers
     }
 
-    /// The cgroup for a VM: processor time for its virtual processors and one more for QEMU itself,
-    /// memory for its own and what QEMU needs, and a bounded number of threads.
+    /// The cgroup for a VM: processor time for its virtual processors and one more for the VMM
+    /// itself, memory for its own and what the VMM needs, and a bounded number of threads.
     pub(crate) fn setting(
         &self,
         dirs: &VmDirs,

@@ -33,27 +33,46 @@ pub(crate) const INITRD_FD: RawFd = ROOTFS_FD + 2;
 pub(crate) const QMP_FD: RawFd = ROOTFS_FD + 3;
 pub(crate) const NETWORK_FD: RawFd = ROOTFS_FD + 4;
 
+/// How many files a VMM may have open; it has a few dozen.
+pub(crate) const OPEN_FILES: u64 = 2048;
+
 /// The bytes that a qcow2 file may have besides those of the guest's disk and one for 256 of them.
 const DISK_METADATA: u64 = 64 << 20;
 
 static USER_NOTICE: AtomicBool = AtomicBool::new(false);
 
 impl Endowment<'_> {
-    /// What the supervisor is told.
-    pub(crate) fn settings(&self) -> Vec<Setting> {
-        let disk = self.disk();
-        let mut settings = vec![
-            file(DISK_FD, Access::Write, &disk),
-            file(QMP_FD, Access::Listen, &self.dirs.qmp_socket()),
-            Setting::FileSize(self.longest_file(&disk)),
-        ];
+    /// What the supervisor is told of QEMU.
+    pub(crate) fn for_qemu(&self) -> Vec<Setting> {
+        let mut settings = [self.files(), Self::bounds(self.longest_disk())].concat();
+        settings.extend(self.network().into_iter().chain(self.cgroup()));
+        settings.push(file(QMP_FD, Access::Listen, &self.dirs.qmp_socket()));
+        settings.extend(self.user());
+        settings
+    }
+
+    /// Its own files.
+    pub(crate) fn files(&self) -> Vec<Setting> {
+        let mut settings = vec![file(DISK_FD, Access::Write, &self.disk())];
         if self.has_initrd {
             settings.push(file(INITRD_FD, Access::Copy, &self.dirs.initrd()));
         }
-        settings.extend(self.network());
-        settings.extend(self.cgroup());
-        settings.extend(self.user());
         settings
+    }
+
+    /// The limits of a process that writes no longer files than that, in bytes.
+    pub(crate) fn bounds(longest_file: u64) -> Vec<Setting> {
+        vec![Setting::FileSize(longest_file), Setting::OpenFiles(OPEN_FILES)]
+    }
+
+    /// The network namespace that it is in, and the cgroup, for a VMM that opens its device itself.
+    pub(crate) fn place(&self) -> Vec<Setting> {
+        self.namespace().into_iter().chain(self.cgroup()).collect()
+    }
+
+    /// The network namespace that it is in.
+    pub(crate) fn namespace(&self) -> Option<Setting> {
+        self.device.and_then(Device::namespace)
     }
 
     /// The file that the guest writes to.
@@ -64,8 +83,9 @@ impl Endowment<'_> {
         }
     }
 
-    fn longest_file(&self, disk: &Path) -> u64 {
-        let length = fs_err::metadata(disk).map_or(0, |metadata| metadata.len());
+    /// The most bytes that the file may have that the guest writes to.
+    pub(crate) fn longest_disk(&self) -> u64 {
+        let length = fs_err::metadata(self.disk()).map_or(0, |metadata| metadata.len());
         let size = match &self.record.disk {
             DiskRecord::Isolated(disk) => length.max(disk.size),
             DiskRecord::Shared => length,
@@ -77,7 +97,7 @@ impl Endowment<'_> {
         match self.device.map(|device| &device.uplink) {
             Some(Uplink::Tap { name }) => {
                 let tap = Setting::Tap { number: NETWORK_FD, name: (*name).to_owned() };
-                self.device.and_then(Device::namespace).into_iter().chain([tap]).collect()
+                self.namespace().into_iter().chain([tap]).collect()
             }
             Some(Uplink::Filter { socket }) => vec![file(NETWORK_FD, Access::Connect, socket)],
             Some(Uplink::Restricted) | None => Vec::new(),

@@ -104,7 +104,10 @@ fn qemu() -> HostCheck {
 fn firecracker() -> HostCheck {
     match Firecracker::find() {
         Ok(found) => {
-            let program = format!("{} {}", found.program.display(), found.version);
+            let jail =
+                found.jailer.map(|jailer| format!(", jailed by {}", jailer.program.display()));
+            let (program, version) = (found.program.display(), found.version);
+            let program = format!("{program} {version}{}", jail.unwrap_or_default());
             match network::obstacle_on_tap(network::Mode::User) {
                 None => HostCheck::good("Firecracker", program),
                 Some(obstacle) => {

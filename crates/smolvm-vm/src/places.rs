@@ -10,7 +10,9 @@
 //! <vms>/<id>/vmm.log          what the VMM said
 //! <vms>/<id>/initrd.img       what the machine boots with
 //! <vms>/<id>/disk.*           its own disk
+//! <vms>/<id>/vmm/             files that Firecracker opens while it runs (`/files` in its jail)
 //! <runtime>/<short>/*.sock    sockets, whose paths must be short
+//! <runtime>/<short>/vmm/      those that Firecracker makes (`/run` in its jail)
 //! <runtime>/boot-slots/<n>    held while a machine boots
 //! /run/smolvm/tap/<ns>/<n>    held while a machine has that slot's addresses (network `tap`), in
 //!                             this network namespace of the host
@@ -107,14 +109,25 @@ impl VmDirs {
         self.state.with_file_name(".kernels")
     }
 
+    /// The directory of the sockets that Firecracker makes by itself, while it runs.
+    pub(crate) fn vmm_sockets(&self) -> PathBuf {
+        self.runtime.join("vmm")
+    }
+
+    /// The directory of files that Firecracker is told of while it runs. In a jail its user can
+    /// make none there, and open those that are given to it.
+    pub(crate) fn vmm_files(&self) -> PathBuf {
+        self.state.join("vmm")
+    }
+
     /// Where Firecracker listens for what it is told.
     pub(crate) fn api_socket(&self) -> PathBuf {
-        self.runtime.join("api.sock")
+        self.vmm_sockets().join("api.sock")
     }
 
     /// Where Firecracker listens for what is to reach the guest's vsock.
     pub(crate) fn vsock_socket(&self) -> PathBuf {
-        self.runtime.join("vsock.sock")
+        self.vmm_sockets().join("vsock.sock")
     }
 
     pub(crate) fn qmp_socket(&self) -> PathBuf {
@@ -165,7 +178,9 @@ mod tests {
         let places = Places::make(Some(&deep)).unwrap();
         let (long, short) = ("x".repeat(64).parse().unwrap(), "x".parse().unwrap());
         let (long, short) = (places.of(&long), places.of(&short));
-        assert!(long.agent_socket().as_os_str().len() < 100, "{:?}", long.agent_socket());
+        for socket in [long.agent_socket(), long.api_socket(), long.vsock_socket()] {
+            assert!(socket.as_os_str().len() < 100, "{socket:?}");
+        }
         assert_ne!(long.runtime, short.runtime);
         assert_eq!(long.state.parent(), Some(deep.as_path()));
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BackendChoice, NetworkMode};
-use crate::disk::IsolatedDisk;
+use crate::disk::{BaseUse, IsolatedDisk};
 use crate::error::VmError;
 use crate::id::VmId;
 use crate::network::{DestinationError, Egress};
@@ -55,6 +55,16 @@ pub(crate) enum DiskRecord {
     Isolated(IsolatedDisk),
     /// To the file itself.
     Shared,
+}
+
+impl DiskRecord {
+    /// What a VMM needs the base for.
+    pub(crate) fn base_use(&self) -> BaseUse {
+        match self {
+            Self::Isolated(disk) => disk.base_use(),
+            Self::Shared => BaseUse::Unused,
+        }
+    }
 }
 
 /// What a guest may reach, as its text.

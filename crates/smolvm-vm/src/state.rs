@@ -38,7 +38,8 @@ pub struct VmInfo {
     pub created: SystemTime,
     /// Whether it outlives the program that made it.
     pub detached: bool,
-    /// The process of its VMM, while it runs.
+    /// The process of its VMM, while it runs; of one in a jail, the process that keeps the jail and
+    /// ends with it.
     pub process: Option<u32>,
     /// How its VMM ended, such as `exit 0` or `signal 9`, once it has.
     pub ended: Option<String>,

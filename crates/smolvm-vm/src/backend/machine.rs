@@ -1,21 +1,21 @@
 //! [`MachineSpec`]: a machine, as a VMM is to make it.
 
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 
 use crate::accel::Accelerator;
 use crate::disk::Format;
 use crate::kernel::Architecture;
 
-/// A machine, as a VMM is to make it.
+/// A machine, as a VMM is to make it. Files are numbers of descriptors, which a VMM inherits, or
+/// whoever puts it into a jail with these files.
 #[derive(Debug, Clone)]
 pub(crate) struct MachineSpec {
     pub(crate) variant: Variant,
     pub(crate) accelerator: Accelerator,
     pub(crate) vcpu_count: u32,
     pub(crate) mem_size_mib: u32,
-    pub(crate) kernel: FileRef,
-    pub(crate) initrd: Option<FileRef>,
+    pub(crate) kernel: RawFd,
+    pub(crate) initrd: Option<RawFd>,
     /// What the kernel is told.
     pub(crate) command_line: String,
     /// In the order in which the guest sees them: `/dev/vda` first.
@@ -42,22 +42,13 @@ pub(crate) enum Variant {
     Virt,
 }
 
-/// A file that a VMM opens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FileRef {
-    #[allow(dead_code, reason = "other backends open files by themselves")]
-    Path(PathBuf),
-    /// A descriptor of this number, which the VMM inherits.
-    Inherited(RawFd),
-}
-
 /// A disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
     pub(crate) format: Format,
-    pub(crate) file: FileRef,
+    pub(crate) file: RawFd,
     /// For qcow2: the raw file with all that this one does not hold.
-    pub(crate) backing: Option<FileRef>,
+    pub(crate) backing: Option<RawFd>,
     pub(crate) read_only: bool,
 }
 
@@ -77,17 +68,17 @@ pub(crate) enum Nic {
 
 impl Disk {
     /// A disk that holds all that it is.
-    pub(crate) fn raw(file: FileRef) -> Self {
+    pub(crate) fn raw(file: RawFd) -> Self {
         Self { format: Format::Raw, file, backing: None, read_only: false }
     }
 
     /// The same, which the guest cannot write to.
-    pub(crate) fn read_only(file: FileRef) -> Self {
+    pub(crate) fn read_only(file: RawFd) -> Self {
         Self { read_only: true, ..Self::raw(file) }
     }
 
     /// A qcow2 file with what differs from a raw one.
-    pub(crate) fn over(file: FileRef, backing: FileRef) -> Self {
+    pub(crate) fn over(file: RawFd, backing: RawFd) -> Self {
         Self { format: Format::Qcow2, backing: Some(backing), ..Self::raw(file) }
     }
 }

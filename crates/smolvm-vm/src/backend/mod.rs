@@ -13,7 +13,9 @@ mod vmm;
 pub(crate) use firecracker::Firecracker;
 pub use firecracker::FirecrackerError;
 pub(crate) use kernel_arguments::kernel_arguments;
-pub(crate) use machine::{Disk, FileRef, MachineSpec, Nic, Variant};
+pub(crate) use machine::{Disk, MachineSpec, Nic, Variant};
 pub use qemu::QemuError;
 pub(crate) use qemu::{Qemu, in_path};
+#[cfg(test)]
+pub(crate) use version::Version;
 pub(crate) use vmm::{Backend, Vmm};

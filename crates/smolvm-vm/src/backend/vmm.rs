@@ -13,7 +13,6 @@ use crate::disk::Isolation;
 use crate::endowment::Endowment;
 use crate::error::VmError;
 use crate::kernel::Architecture;
-use crate::network::Device;
 use crate::network::{self, Attachment};
 use crate::places::VmDirs;
 use crate::supervisor::Program;
@@ -162,24 +161,18 @@ impl Vmm {
     }
 
     /// What the supervisor is to start, with what it is given.
-    pub(crate) fn program(&self, machine: &MachineSpec, endowment: &Endowment<'_>) -> Program {
+    pub(crate) fn program(
+        &self,
+        machine: &MachineSpec,
+        endowment: &Endowment<'_>,
+    ) -> Result<Program, FirecrackerError> {
         match self {
             Self::Qemu(qemu) => {
                 let mut line = vec![qemu.program.clone().into_os_string()];
                 line.extend(arguments(machine));
-                endowment.settings().into_iter().fold(Program::vmm(line), Program::with)
+                Ok(endowment.for_qemu().into_iter().fold(Program::vmm(line), Program::with))
             }
-            // It opens what it is told of by itself.
-            Self::Firecracker(firecracker) => {
-                let dirs = endowment.dirs;
-                let program =
-                    Program::vmm_with_vsock(firecracker.command_line(dirs), dirs.vsock_socket());
-                endowment
-                    .device
-                    .and_then(Device::namespace)
-                    .into_iter()
-                    .fold(program, Program::with)
-            }
+            Self::Firecracker(firecracker) => firecracker.program(endowment),
         }
     }
 
@@ -194,7 +187,9 @@ impl Vmm {
     ) -> Result<(), FirecrackerError> {
         match self {
             Self::Qemu(_) => Ok(()),
-            Self::Firecracker(_) => firecracker::start(dirs, machine, deadline, has_ended),
+            Self::Firecracker(firecracker) => {
+                firecracker.switch_on(dirs, machine, deadline, has_ended)
+            }
         }
     }
 }

@@ -39,7 +39,8 @@ impl Boot<'_> {
             programs.push(Program::helper(helper.argv.clone(), helper.wait_for_socket.clone()));
         }
         let spec = self.spec(variant, &network);
-        programs.push(self.vmm.program(&spec, &self.endowment(&network)));
+        let program = self.vmm.program(&spec, &self.endowment(&network));
+        programs.push(program.map_err(|error| Failed::ForGood(error.into()))?);
         let launched = self.supervisor.launch(&programs);
         launched.map_err(|source| {
             Failed::ForGood(VmError::Supervisor { id: self.vm.id.to_string(), source })

@@ -1,18 +1,16 @@
 //! What a machine is made of: its [`MachineSpec`], and what it starts with.
 
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 
 use super::Boot;
 use crate::accel::Accelerator;
 use crate::assets::{KERNEL_FD, ROOTFS_FD};
-use crate::backend::{self, Backend, Disk, FileRef, MachineSpec, Nic, Variant};
+use crate::backend::{self, Backend, Disk, MachineSpec, Nic, Variant};
 use crate::disk::BaseUse;
 use crate::endowment::{DISK_FD, Endowment, INITRD_FD, NETWORK_FD, QMP_FD};
 use crate::error::VmError;
 use crate::initrd::{Initrd, modules};
 use crate::network::{Device, NetworkPlan, Uplink};
-use crate::record::DiskRecord;
 
 /// What an agent that starts from the disk is told of it.
 pub(crate) const ON_DISK: &str = "root=/dev/vda\ninit=auto\nentered=1\ngrow=1\n";
@@ -52,20 +50,11 @@ impl Boot<'_> {
     }
 
     /// The initrd, where the kernel unpacks one.
-    pub(super) fn initrd(&self) -> Option<FileRef> {
-        let from_disk = self.assets.kernel.starts_from_disk();
-        (!from_disk).then(|| self.own_file(INITRD_FD, self.vm.dirs.initrd()))
+    pub(super) fn initrd(&self) -> Option<RawFd> {
+        (!self.assets.kernel.starts_from_disk()).then_some(INITRD_FD)
     }
 
-    /// A file of the machine's own: QEMU is given it open, Firecracker opens it.
-    fn own_file(&self, number: RawFd, path: PathBuf) -> FileRef {
-        match self.backend {
-            Backend::Qemu => FileRef::Inherited(number),
-            Backend::Firecracker => FileRef::Path(path),
-        }
-    }
-
-    /// What QEMU is started with.
+    /// What the VMM is started with.
     pub(super) fn endowment<'a>(&'a self, network: &'a NetworkPlan) -> Endowment<'a> {
         Endowment {
             record: &self.machine.record,
@@ -87,23 +76,14 @@ impl Boot<'_> {
     }
 
     fn base_use(&self) -> BaseUse {
-        match &self.machine.record.disk {
-            DiskRecord::Isolated(disk) => disk.base_use(),
-            DiskRecord::Shared => BaseUse::Unused,
-        }
+        self.machine.record.disk.base_use()
     }
 
     fn disks(&self) -> Vec<Disk> {
-        let record = &self.machine.record;
-        let DiskRecord::Isolated(isolated) = &record.disk else {
-            return vec![Disk::raw(self.own_file(DISK_FD, record.rootfs.clone()))];
-        };
-        let own = self.own_file(DISK_FD, isolated.path(&self.vm.dirs.state));
-        let base = FileRef::Inherited(ROOTFS_FD);
-        match isolated.base_use() {
-            BaseUse::Unused => vec![Disk::raw(own)],
-            BaseUse::Backing => vec![Disk::over(own, base)],
-            BaseUse::ReadOnlyDisk => vec![Disk::read_only(base), Disk::raw(own)],
+        match self.base_use() {
+            BaseUse::Unused => vec![Disk::raw(DISK_FD)],
+            BaseUse::Backing => vec![Disk::over(DISK_FD, ROOTFS_FD)],
+            BaseUse::ReadOnlyDisk => vec![Disk::read_only(ROOTFS_FD), Disk::raw(DISK_FD)],
         }
     }
 
@@ -122,7 +102,7 @@ impl Boot<'_> {
             accelerator: self.accelerator,
             vcpu_count: self.vcpu_count(),
             mem_size_mib: record.mem_size_mib,
-            kernel: FileRef::Inherited(KERNEL_FD),
+            kernel: KERNEL_FD,
             initrd: self.initrd(),
             command_line: backend::kernel_arguments(
                 self.backend,

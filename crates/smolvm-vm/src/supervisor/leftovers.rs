@@ -184,14 +184,17 @@ fn is_kept(directory: &Path) -> bool {
     directory.join(DETACHED).exists() && directory.join(RECORD).exists()
 }
 
-/// Removes the directory of a machine's sockets; nothing but sockets and plain files.
+/// Removes the directory of a machine's sockets; nothing but sockets and plain files, there and in
+/// the directory of those that its VMM made.
 fn remove_runtime(runtime: &Path) -> Result<(), SupervisorError> {
     let entries = match fs_err::read_dir(runtime) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(|error| SupervisorError::io(runtime, "list", error))?,
     };
     for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_socket() || kind.is_file()) {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_runtime(&entry.path())?;
+        } else if entry.file_type().is_ok_and(|kind| kind.is_socket() || kind.is_file()) {
             let path = entry.path();
             fs_err::remove_file(&path)
                 .map_err(|error| SupervisorError::io(&path, "remove", error))?;

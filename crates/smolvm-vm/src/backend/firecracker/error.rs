@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::PROGRAM;
+use super::jailer::JAILER;
 
 /// Why a machine cannot run on Firecracker.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,22 @@ pub enum FirecrackerError {
         program: PathBuf,
         /// Its version, major and minor.
         found: (u32, u32),
+    },
+    /// Root starts it by its jailer, which is not there.
+    #[error(
+        "Firecracker's jailer is missing: there is no {program}, and root runs no guest outside a jail. Put the jailer of the same release beside Firecracker, or name it in {JAILER}; or choose QEMU as the backend; or set {JAILER}=none to run Firecracker as root all the same"
+    )]
+    NoJailer {
+        /// The program that was looked for.
+        program: String,
+    },
+    /// Root cannot put it into a jail.
+    #[error(
+        "Firecracker cannot be put into a jail: {why}. Mend that, or choose QEMU as the backend; or set {JAILER}=none to run Firecracker as root all the same"
+    )]
+    NoJail {
+        /// Why not.
+        why: String,
     },
     /// KVM does not work here, and Firecracker emulates nothing.
     #[error("Firecracker runs guests by KVM alone: {why}. Or choose QEMU as the backend")]

@@ -6,6 +6,8 @@ mod api;
 mod api_tests;
 mod client;
 mod error;
+mod jail;
+mod jailer;
 
 use std::env;
 use std::ffi::OsString;
@@ -19,8 +21,9 @@ use api::{
 };
 use client::{ApiError, Client};
 pub use error::FirecrackerError;
+pub(crate) use jailer::Jailer;
 
-use super::machine::{Disk, FileRef, MachineSpec, Nic};
+use super::machine::{Disk, MachineSpec, Nic};
 use super::qemu::in_path;
 use super::version::Version;
 use crate::disk::Format;
@@ -31,6 +34,8 @@ use crate::places::VmDirs;
 pub(crate) struct Firecracker {
     pub(crate) program: PathBuf,
     pub(crate) version: Version,
+    /// What puts it into a jail, as root.
+    pub(crate) jailer: Option<Jailer>,
 }
 
 /// The environment variable that names the program.
@@ -59,85 +64,81 @@ impl Firecracker {
         if version < OLDEST {
             return Err(FirecrackerError::TooOld { program, found: (version.0, version.1) });
         }
-        Ok(Self { program, version })
+        let jailer = Jailer::find(&program, version)?;
+        Ok(Self { program, version, jailer })
     }
 
-    /// The command line that starts it. The guest's console is its standard output; what it has to
-    /// say of itself goes to standard error.
-    pub(crate) fn command_line(&self, dirs: &VmDirs) -> Vec<OsString> {
-        let mut line = vec![self.program.clone().into_os_string()];
-        line.extend(["--id", "smolvm", "--api-sock"].map(OsString::from));
-        line.push(dirs.api_socket().into_os_string());
-        line.extend(["--level", "Warn", "--log-path", "/proc/self/fd/2"].map(OsString::from));
-        line
-    }
-}
-
-/// Has a Firecracker that was just started make the machine and switch it on, before `deadline`.
-/// `has_ended` is asked while it is waited for.
-pub(crate) fn start(
-    dirs: &VmDirs,
-    machine: &MachineSpec,
-    deadline: Instant,
-    has_ended: impl Fn() -> bool,
-) -> Result<(), FirecrackerError> {
-    let failed = |reason: String| FirecrackerError::Api { reason };
-    let socket = dirs.api_socket();
-    let mut client = loop {
-        match Client::connect(&socket, deadline) {
-            Ok(client) => break client,
-            Err(_) if has_ended() => return Err(failed("it ended before it listened".to_owned())),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(failed(format!("{}: {error}", socket.display())));
+    /// Has a Firecracker that was just started make the machine and switch it on, before `deadline`.
+    /// `has_ended` is asked while it is waited for.
+    pub(crate) fn switch_on(
+        &self,
+        dirs: &VmDirs,
+        machine: &MachineSpec,
+        deadline: Instant,
+        has_ended: impl Fn() -> bool,
+    ) -> Result<(), FirecrackerError> {
+        let failed = |reason: String| FirecrackerError::Api { reason };
+        let refused = |error: ApiError| failed(error.to_string());
+        let socket = dirs.api_socket();
+        let mut client = loop {
+            match Client::connect(&socket, deadline) {
+                Ok(client) => break client,
+                Err(_) if has_ended() => {
+                    return Err(failed("it ended before it listened".to_owned()));
+                }
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(failed(format!("{}: {error}", socket.display())));
+                }
+                Err(_) => thread::sleep(PAUSE),
             }
-            Err(_) => thread::sleep(PAUSE),
-        }
-    };
-    configure(&mut client, dirs, machine).map_err(|error| failed(error.to_string()))
-}
-
-fn configure(client: &mut Client, dirs: &VmDirs, machine: &MachineSpec) -> Result<(), ApiError> {
-    client.give(&MachineConfiguration {
-        vcpu_count: machine.vcpu_count,
-        mem_size_mib: machine.mem_size_mib,
-    })?;
-    client.give(&BootSource {
-        kernel_image_path: path_of(&machine.kernel),
-        initrd_path: machine.initrd.as_ref().map(path_of),
-        boot_args: machine.command_line.clone(),
-    })?;
-    for (number, disk) in machine.disks.iter().enumerate() {
-        client.give(&drive(number, disk))?;
+        };
+        self.configure(&mut client, dirs, machine).map_err(refused)?;
+        self.seal(dirs)?;
+        let start = InstanceActionInfo { action_type: ActionType::InstanceStart };
+        client.give(&start).map_err(refused)
     }
-    if let Some(Nic::NamedTap { name, mac }) = &machine.network {
-        client.give(&NetworkInterface {
-            iface_id: "net0".to_owned(),
-            host_dev_name: name.clone(),
-            guest_mac: Some(mac.clone()),
+
+    fn configure(
+        &self,
+        client: &mut Client,
+        dirs: &VmDirs,
+        machine: &MachineSpec,
+    ) -> Result<(), ApiError> {
+        client.give(&MachineConfiguration {
+            vcpu_count: machine.vcpu_count,
+            mem_size_mib: machine.mem_size_mib,
         })?;
+        client.give(&BootSource {
+            kernel_image_path: self.path_of(machine.kernel),
+            initrd_path: machine.initrd.map(|initrd| self.path_of(initrd)),
+            boot_args: machine.command_line.clone(),
+        })?;
+        for (number, disk) in machine.disks.iter().enumerate() {
+            client.give(&self.drive(number, disk))?;
+        }
+        if let Some(Nic::NamedTap { name, mac }) = &machine.network {
+            client.give(&NetworkInterface {
+                iface_id: "net0".to_owned(),
+                host_dev_name: name.clone(),
+                guest_mac: Some(mac.clone()),
+            })?;
+        }
+        let uds_path = self.socket(&dirs.vsock_socket());
+        client.give(&Vsock { guest_cid: GUEST_CID, uds_path })?;
+        client.give(&EntropyDevice {})
     }
-    client.give(&Vsock { guest_cid: GUEST_CID, uds_path: dirs.vsock_socket() })?;
-    client.give(&EntropyDevice {})?;
-    client.give(&InstanceActionInfo { action_type: ActionType::InstanceStart })
-}
 
-fn drive(number: usize, disk: &Disk) -> Drive {
-    debug_assert_eq!(disk.format, Format::Raw);
-    Drive {
-        drive_id: format!("disk{number}"),
-        // The agent mounts the root; the kernel is told nothing.
-        is_root_device: false,
-        is_read_only: disk.read_only,
-        path_on_host: path_of(&disk.file),
-        // As QEMU does it: a guest that has synced has synced.
-        cache_type: CacheType::Writeback,
-    }
-}
-
-fn path_of(file: &FileRef) -> PathBuf {
-    match file {
-        FileRef::Path(path) => path.clone(),
-        FileRef::Inherited(number) => format!("/proc/self/fd/{number}").into(),
+    fn drive(&self, number: usize, disk: &Disk) -> Drive {
+        debug_assert_eq!(disk.format, Format::Raw);
+        Drive {
+            drive_id: format!("disk{number}"),
+            // The agent mounts the root; the kernel is told nothing.
+            is_root_device: false,
+            is_read_only: disk.read_only,
+            path_on_host: self.path_of(disk.file),
+            // As QEMU does it: a guest that has synced has synced.
+            cache_type: CacheType::Writeback,
+        }
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
-use std::path::Path;
 
-use super::super::machine::{Disk, FileRef, MachineSpec, Nic, Variant};
+use super::super::machine::{Disk, MachineSpec, Nic, Variant};
 use crate::accel::Accelerator;
 use crate::disk::Format;
 
@@ -37,8 +36,8 @@ pub(crate) fn arguments(machine: &MachineSpec) -> Vec<OsString> {
     line.option("-cpu", processor);
     line.option("-smp", machine.vcpu_count.to_string());
     line.option("-m", format!("{}M", machine.mem_size_mib));
-    line.option("-kernel", path_of(&machine.kernel));
-    if let Some(initrd) = &machine.initrd {
+    line.option("-kernel", path_of(machine.kernel));
+    if let Some(initrd) = machine.initrd {
         line.option("-initrd", path_of(initrd));
     }
     line.option("-append", machine.command_line.as_str());
@@ -120,7 +119,7 @@ impl Line {
 
     fn disk(&mut self, number: usize, disk: &Disk, bus: Bus) {
         let node = format!("disk{number}");
-        let backing = disk.backing.as_ref().map(|backing| {
+        let backing = disk.backing.map(|backing| {
             let base = format!("base{number}");
             self.block_file(&base, backing, true);
             self.option(
@@ -129,7 +128,7 @@ impl Line {
             );
             base
         });
-        self.block_file(&node, &disk.file, disk.read_only);
+        self.block_file(&node, disk.file, disk.read_only);
         let driver = match disk.format {
             Format::Raw => "raw",
             Format::Qcow2 => "qcow2",
@@ -147,21 +146,16 @@ impl Line {
     }
 
     /// The file below a disk, as a node of its own.
-    fn block_file(&mut self, node: &str, file: &FileRef, read_only: bool) {
+    fn block_file(&mut self, node: &str, file: RawFd, read_only: bool) {
         let mut value = OsString::from(format!("driver=file,node-name={node}-file,discard=unmap,"));
         if read_only {
             value.push("read-only=on,");
         }
-        match file {
-            FileRef::Path(path) => value.push(with("filename=", path)),
-            // QEMU opens a member of the set anew where it needs other rights, and checks them.
-            FileRef::Inherited(number) => {
-                self.descriptor_sets += 1;
-                let set = self.descriptor_sets;
-                self.option("-add-fd", format!("fd={number},set={set}"));
-                value.push(format!("filename=/dev/fdset/{set}"));
-            }
-        }
+        // QEMU opens a member of the set anew where it needs other rights, and checks them.
+        self.descriptor_sets += 1;
+        let set = self.descriptor_sets;
+        self.option("-add-fd", format!("fd={file},set={set}"));
+        value.push(format!("filename=/dev/fdset/{set}"));
         self.option("-blockdev", value);
     }
 
@@ -195,26 +189,9 @@ impl Line {
     }
 }
 
-/// A path after the beginning of an option. A comma ends a value there; two stand for one.
-fn with(prefix: &str, path: &Path) -> OsString {
-    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-
-    let mut value = prefix.as_bytes().to_vec();
-    for &byte in path.as_os_str().as_bytes() {
-        value.push(byte);
-        if byte == b',' {
-            value.push(byte);
-        }
-    }
-    OsString::from_vec(value)
-}
-
 /// A path that QEMU opens by itself.
-fn path_of(file: &FileRef) -> OsString {
-    match file {
-        FileRef::Path(path) => path.into(),
-        FileRef::Inherited(number) => format!("/proc/self/fd/{number}").into(),
-    }
+fn path_of(file: RawFd) -> String {
+    format!("/proc/self/fd/{file}")
 }
 
 #[cfg(test)]
@@ -227,22 +204,12 @@ mod tests {
             accelerator: Accelerator::Tcg,
             vcpu_count: 2,
             mem_size_mib: 512,
-            kernel: FileRef::Inherited(10),
-            initrd: Some(FileRef::Path("/vms/a,b/initrd.img".into())),
+            kernel: 10,
+            initrd: Some(13),
             command_line: "console=ttyS0 quiet".to_owned(),
             disks: vec![
-                Disk {
-                    format: Format::Qcow2,
-                    file: FileRef::Path("/vms/a,b/disk.qcow2".into()),
-                    backing: Some(FileRef::Inherited(11)),
-                    read_only: false,
-                },
-                Disk {
-                    format: Format::Raw,
-                    file: FileRef::Inherited(12),
-                    backing: None,
-                    read_only: true,
-                },
+                Disk { format: Format::Qcow2, file: 16, backing: Some(11), read_only: false },
+                Disk { format: Format::Raw, file: 12, backing: None, read_only: true },
             ],
             network: Some(Nic::Stream { number: 15, mac: "52:54:00:00:00:01".to_owned() }),
             nested_virtualization: false,
@@ -262,11 +229,11 @@ mod tests {
         let line = line(&machine(Variant::Microvm));
         for part in [
             "-machine microvm -accel tcg -cpu max -smp 2 -m 512M",
-            "-kernel /proc/self/fd/10 -initrd /vms/a,b/initrd.img",
+            "-kernel /proc/self/fd/10 -initrd /proc/self/fd/13",
             "-add-fd fd=11,set=1 -blockdev driver=file,node-name=base0-file,discard=unmap,read-only=on,filename=/dev/fdset/1",
-            "filename=/vms/a,,b/disk.qcow2",
+            "-add-fd fd=16,set=2",
             "driver=qcow2,node-name=disk0,file=disk0-file,discard=unmap,backing=base0",
-            "-add-fd fd=12,set=2",
+            "-add-fd fd=12,set=3",
             "virtio-blk-device,drive=disk1",
             "stream,id=net,server=off,addr.type=fd,addr.str=15",
             "socket,id=qmp,server=on,wait=off,fd=14",

@@ -18,7 +18,7 @@ use smolvm_protocol::{Decoder, Preamble, Reply, Scanner, Side};
 use smolvm_testkit::skip;
 use tempfile::TempDir;
 
-use super::super::machine::{Disk, FileRef, MachineSpec, Nic, Variant};
+use super::super::machine::{Disk, MachineSpec, Nic, Variant};
 use super::super::qmp::{Qmp, QmpError};
 use super::{Qemu, arguments};
 use crate::accel::Accelerator;
@@ -33,7 +33,7 @@ const AGENT_FD: RawFd = 9;
 const KERNEL_FD: RawFd = 10;
 const ROOTFS_FD: RawFd = 11;
 
-/// A place for the files of a machine. It has a comma in its name, which means something to QEMU.
+/// A place for the files of a machine.
 struct Place {
     dir: TempDir,
     /// What the VMM has besides.
@@ -60,7 +60,7 @@ fn small_image() -> Option<PathBuf> {
 
 impl Place {
     fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("smolvm,").tempdir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         Self { dir, handed: RefCell::default() }
     }
 
@@ -87,8 +87,8 @@ impl Place {
             accelerator,
             vcpu_count: 1,
             mem_size_mib: 256,
-            kernel: FileRef::Inherited(KERNEL_FD),
-            initrd: Some(FileRef::Inherited(initrd)),
+            kernel: KERNEL_FD,
+            initrd: Some(initrd),
             command_line: kernel_arguments(
                 Backend::Qemu,
                 architecture,
@@ -191,13 +191,13 @@ fn a_microvm_boots_the_small_image_from_descriptors() {
     let base = Base { file: &file, path: &rootfs };
     let own = disk::isolate(base, place.dir.path(), &request).unwrap();
     let write = |path: &Path| File::options().read(true).write(true).open(path).unwrap();
-    let own = FileRef::Inherited(place.hand(write(&own.path(place.dir.path()))));
-    let disk = Disk::over(own, FileRef::Inherited(ROOTFS_FD));
+    let own = place.hand(write(&own.path(place.dir.path())));
+    let disk = Disk::over(own, ROOTFS_FD);
     let mut machine = place.machine(Variant::Microvm, &image, disk);
     // A second disk, so that the first one is seen to be `/dev/vda`.
-    let second = place.path("second,disk");
+    let second = place.path("second");
     File::create(&second).unwrap().set_len(1 << 20).unwrap();
-    machine.disks.push(Disk::raw(FileRef::Inherited(place.hand(write(&second)))));
+    machine.disks.push(Disk::raw(place.hand(write(&second))));
 
     let running = start(&place, &machine, &image);
     running.wait_for("Hello from SmolVM!");
@@ -210,7 +210,7 @@ fn all_kinds_of_pc_are_made_with_a_network() {
     let Some(image) = small_image() else { return };
     for variant in [Variant::Microvm, Variant::MicrovmWithoutAcpi, Variant::Q35] {
         let place = Place::new();
-        let disk = Disk::read_only(FileRef::Inherited(ROOTFS_FD));
+        let disk = Disk::read_only(ROOTFS_FD);
         let mut machine = place.machine(variant, &image, disk);
         let socket = place.path("net.sock");
         let _network = UnixListener::bind(&socket).unwrap();
@@ -225,7 +225,7 @@ fn all_kinds_of_pc_are_made_with_a_network() {
 fn a_machine_outlives_its_agent_channel() {
     let Some(image) = small_image() else { return };
     let place = Place::new();
-    let disk = Disk::read_only(FileRef::Inherited(ROOTFS_FD));
+    let disk = Disk::read_only(ROOTFS_FD);
     let machine = place.machine(Variant::Microvm, &image, disk);
     let running = start(&place, &machine, &image);
     running.agent.shutdown(std::net::Shutdown::Both).unwrap();
@@ -251,7 +251,8 @@ fn an_agent_that_was_put_into_the_disk_is_started_from_there() {
     let own = disk::isolate(base, place.dir.path(), &request).unwrap();
     let own = own.path(place.dir.path());
     disk::add_agent(&own, smolvm_agent::PROGRAM, crate::boot::ON_DISK).unwrap();
-    let disk = Disk::raw(FileRef::Path(own));
+    let own = File::options().read(true).write(true).open(own).unwrap();
+    let disk = Disk::raw(place.hand(own));
     let mut machine = place.machine(Variant::Microvm, &image, disk);
     let (backend, accelerator) = (Backend::Qemu, Accelerator::Tcg);
     let of_image = Some("rdinit=/init");
