@@ -108,6 +108,9 @@ pub(crate) fn without_settings(command: &mut Command) {
     for name in ["CACHE_DIR", "REGISTRY", "OFFLINE", "VERIFY", "CA_FILE", "BEARER_TOKENS"] {
         command.env_remove(format!("SMOLVM_{name}"));
     }
+    for name in ["FIRECRACKER", "JAILER"] {
+        command.env_remove(format!("SMOLVM_{name}"));
+    }
     command.env_remove("NETRC");
 }
 

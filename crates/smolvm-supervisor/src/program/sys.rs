@@ -15,7 +15,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-pub(crate) use self::mounts::{Mount, fifo, mount_memory, root_is_slave};
+pub(crate) use self::mounts::{Mount, change_root, fifo, mount_memory, root_is_slave};
 pub(crate) use self::namespaces::{UserMap, enter_jail, spawn_init};
 
 /// What `poll(2)` takes and gives.

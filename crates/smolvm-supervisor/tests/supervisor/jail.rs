@@ -7,6 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Signal, kill_process};
 use smolvm_supervisor::control::{Access, How, Order, Program, Report, Setting};
@@ -21,6 +22,8 @@ const USER: u32 = 0x7000_0001;
 /// A Firecracker in a jail, which waits for what it is told.
 struct Jailed {
     place: Place,
+    /// Its cgroup, where there are any.
+    group: Option<PathBuf>,
     supervisor: Supervisor,
     /// The process that keeps the jail.
     keeper: Process,
@@ -51,6 +54,16 @@ fn namespace(process: u32, kind: &str) -> PathBuf {
     fs_err::read_link(format!("/proc/{process}/ns/{kind}")).unwrap()
 }
 
+/// A cgroup that may be made.
+fn group() -> Option<PathBuf> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let mounts = mounts();
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("smolvm-test-jail-{}-{number}", std::process::id());
+    Some(Path::new(mount.split(' ').nth(4)?).join(name))
+}
+
 fn mounts() -> String {
     fs_err::read_to_string("/proc/self/mountinfo").unwrap()
 }
@@ -60,7 +73,8 @@ impl Jailed {
     fn start(programs: &Path) -> Self {
         let place = Place::new();
         let path = |name: &str| place.path().join(name);
-        for (name, mode) in [("kernel", 0o400), ("base", 0o400), ("disk", 0o600)] {
+        for (name, mode) in [("kernel", 0o400), ("base", 0o400), ("disk", 0o600), ("shared", 0o600)]
+        {
             fs_err::write(path(name), format!("the {name}\n")).unwrap();
             fs_err::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
         }
@@ -85,6 +99,7 @@ impl Jailed {
                 file(10, "kernel", JailAccess::Copy),
                 file(11, "base", JailAccess::Read),
                 file(12, "disk", JailAccess::Own),
+                file(13, "shared", JailAccess::Write),
             ],
             arguments: ["--api-sock", "/run/api.sock", "--level", "Info", "--log-path", LOG]
                 .map(Into::into)
@@ -94,9 +109,13 @@ impl Jailed {
         line.extend(jail.encode());
         let vmm = Program::vmm_with_vsock(line, sockets.join("vsock.sock"))
             .with(Setting::File { number: 12, access: Access::Write, path: path("disk") })
+            .with(Setting::File { number: 13, access: Access::Write, path: path("shared") })
             .with(Setting::Init);
-        let keeper = supervisor.launch(vec![vmm]);
-        let jailed = Self { place, supervisor, keeper };
+        let group = group();
+        let limits = vec![("cgroup.max.descendants".to_owned(), "0".to_owned())];
+        let setting = group.clone().map(|path| Setting::Group { path, limits });
+        let keeper = supervisor.launch(vec![setting.into_iter().fold(vmm, Program::with)]);
+        let jailed = Self { place, group, supervisor, keeper };
         eventually("it listens", || {
             let log = fs_err::read_to_string(jailed.supervisor.state.join("vmm.log"));
             assert!(jailed.keeper.is_alive(), "{log:?} {}", jailed.supervisor.console());
@@ -132,6 +151,12 @@ impl Jailed {
         eventually("Firecracker is gone", || !firecracker.is_alive());
         let place = self.place.path().to_str().unwrap();
         assert!(!mounts().contains(place), "{}", mounts());
+        if let Some(group) = &self.group {
+            // Its supervisor removes it, or who comes after one that was killed.
+            eventually("its cgroup is gone", || {
+                fs_err::remove_dir(group).is_ok() || !group.exists()
+            });
+        }
     }
 }
 
@@ -174,12 +199,13 @@ fn firecracker_is_nobody_and_sees_nothing() {
         "firecracker.pid",
         "kernel",
         "run",
+        "shared",
         "vmm.log",
     ];
     assert_eq!(names, all);
     let table = fs_err::read_to_string(format!("/proc/{vmm}/mountinfo")).unwrap();
     let points: Vec<_> = table.lines().filter_map(|line| line.split(' ').nth(4)).collect();
-    assert_eq!(points.len(), 5, "{table}");
+    assert_eq!(points.len(), 6, "{table}");
     for (point, options) in [("/base", "ro,"), ("/disk", "rw,"), ("/files", "rw,"), ("/run", "rw,")]
     {
         let line = table.lines().find(|line| line.split(' ').nth(4) == Some(point)).unwrap();
@@ -202,7 +228,12 @@ fn firecracker_is_nobody_and_sees_nothing() {
     assert_eq!(limit("Max file size"), (1 << 30).to_string());
     assert_eq!(limit("Max open files"), "512");
     assert_eq!(limit("Max core file size"), "0");
+    if let Some(group) = jailed.group.as_ref().and_then(|group| group.file_name()) {
+        let own = fs_err::read_to_string(format!("/proc/{vmm}/cgroup")).unwrap();
+        assert!(own.contains(group.to_str().unwrap()), "{own}");
+    }
     jailed.supervisor.delete();
+    assert!(jailed.group.is_none_or(|group| !group.exists()));
     assert!(jailed.place.is_empty());
 }
 
@@ -214,7 +245,7 @@ fn firecracker_works_in_its_jail() {
     assert!(jailed.ask("GET", "/", "").contains("\"state\":\"Not started\""));
     let done = |answer: String| assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     done(jailed.ask("PUT", "/boot-source", "{\"kernel_image_path\":\"/kernel\"}"));
-    for (name, read_only) in [("base", true), ("disk", false)] {
+    for (name, read_only) in [("base", true), ("disk", false), ("shared", false)] {
         let body = format!(
             "{{\"drive_id\":\"{name}\",\"path_on_host\":\"/{name}\",\
              \"is_root_device\":false,\"is_read_only\":{read_only}}}"
@@ -233,12 +264,12 @@ fn firecracker_works_in_its_jail() {
 
     // The files are those that were given, and stay whose they are.
     let vmm = jailed.firecracker();
-    for name in ["kernel", "base", "disk"] {
+    for name in ["kernel", "base", "disk", "shared"] {
         let inside = format!("/proc/{vmm}/root/{name}");
         assert_eq!(fs_err::read_to_string(inside).unwrap(), format!("the {name}\n"));
     }
     let owner = |name| fs_err::metadata(jailed.place.path().join(name)).unwrap().uid();
-    assert_eq!(["kernel", "base", "disk"].map(owner), [0, 0, USER]);
+    assert_eq!(["kernel", "base", "disk", "shared"].map(owner), [0, 0, USER, 0]);
     let log = || fs_err::read_to_string(jailed.supervisor.state.join("vmm.log")).unwrap();
     eventually("it has said what it does", || log().contains("/boot-source"));
 

@@ -16,6 +16,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 pub(crate) use self::line::Line;
@@ -47,6 +48,8 @@ struct Keeper {
     /// What the VMM says of itself.
     log: File,
     copies: Vec<File>,
+    /// Where its memory is mounted.
+    memory: PathBuf,
 }
 
 /// Keeps a VMM in a jail until it ends. `arguments` are those of a [`Jail`]; standard input is the
@@ -85,7 +88,14 @@ impl Keeper {
         let vmm = command.spawn().map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", jail.jailer.display()))
         })?;
-        Ok(Self { line, signals, vmm, log: built.log, copies: built.copies })
+        Ok(Self {
+            line,
+            signals,
+            vmm,
+            log: built.log,
+            copies: built.copies,
+            memory: jail.sockets.clone(),
+        })
     }
 
     /// Returns when the VMM has ended, and everything else with it.
@@ -123,6 +133,9 @@ impl Keeper {
                 for copy in self.copies.drain(..) {
                     let _ = copy.set_len(0);
                 }
+                // Whatever is mounted on the host is not to be in use by this. A host whose root
+                // is the one that its kernel began with keeps that.
+                let _ = sys::change_root(&self.memory);
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),

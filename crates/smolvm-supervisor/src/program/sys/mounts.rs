@@ -9,6 +9,10 @@ use std::path::Path;
 
 use super::{UserMap, check};
 
+#[cfg(target_arch = "x86_64")]
+const SYS_PIVOT_ROOT: c_long = 155;
+#[cfg(target_arch = "aarch64")]
+const SYS_PIVOT_ROOT: c_long = 41;
 const SYS_OPEN_TREE: c_long = 428;
 const SYS_MOVE_MOUNT: c_long = 429;
 const SYS_MOUNT_SETATTR: c_long = 442;
@@ -20,6 +24,7 @@ const OPEN_TREE_CLOEXEC: c_uint = 0o2_000_000;
 const MOVE_MOUNT_F_EMPTY_PATH: c_uint = 4;
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 
+const MNT_DETACH: c_int = 2;
 const MS_RDONLY: c_ulong = 1;
 const MS_NOSUID: c_ulong = 2;
 const MS_NODEV: c_ulong = 4;
@@ -47,6 +52,7 @@ unsafe extern "C" {
         flags: c_ulong,
         data: *const c_void,
     ) -> c_int;
+    fn umount2(target: *const c_char, flags: c_int) -> c_int;
     fn mkfifo(path: *const c_char, mode: c_uint) -> c_int;
 }
 
@@ -100,6 +106,19 @@ impl Mount {
 /// What is mounted or unmounted in this namespace of mounts from now on is so nowhere else.
 pub(crate) fn root_is_slave() -> io::Result<()> {
     call_mount(None, c"/", None, MS_SLAVE | MS_REC, None)
+}
+
+/// Makes what is mounted at this path the root of this process and of its namespace of mounts, in
+/// which nothing else is mounted any more.
+pub(crate) fn change_root(path: &Path) -> io::Result<()> {
+    std::env::set_current_dir(path)?;
+    let here = c".".as_ptr();
+    // SAFETY: the paths end with a zero byte. The old root is mounted over the new one and taken
+    // away from there (`pivot_root(2)`).
+    checked(unsafe { syscall(SYS_PIVOT_ROOT, here, here) })?;
+    // SAFETY: as above.
+    check(unsafe { umount2(here, MNT_DETACH) })?;
+    std::env::set_current_dir("/")
 }
 
 /// Mounts an empty file system in memory, of at most so many bytes and files. There may be devices

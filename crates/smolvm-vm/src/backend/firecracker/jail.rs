@@ -5,12 +5,14 @@ use std::fs::DirBuilder;
 use std::os::fd::RawFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use smolvm_supervisor::control::Setting;
 use smolvm_supervisor::jail::{FILES, Jail, JailAccess, JailFile, LOG, SOCKETS};
 
 use super::{Firecracker, FirecrackerError};
 use crate::assets::{KERNEL_FD, ROOTFS_FD};
+use crate::boot::tell_once;
 use crate::disk::BaseUse;
 use crate::endowment::{DISK_FD, Endowment, INITRD_FD, OPEN_FILES};
 use crate::places::VmDirs;
@@ -21,6 +23,10 @@ use crate::supervisor::Program;
 /// Files in a jail, by the numbers of their descriptors outside.
 const NAMES: [(RawFd, &str); 4] =
     [(KERNEL_FD, "kernel"), (ROOTFS_FD, "base"), (DISK_FD, "disk"), (INITRD_FD, "initrd")];
+
+static NOTICE: AtomicBool = AtomicBool::new(false);
+const AS_ROOT: &str = "Firecracker runs as root, confined by nothing but its seccomp filters: \
+                       SMOLVM_JAILER is none";
 
 impl Firecracker {
     /// What the supervisor is to start.
@@ -39,6 +45,9 @@ impl Firecracker {
             let mut line = vec![self.program.clone().into_os_string()];
             line.extend(["--id", "smolvm"].map(OsString::from));
             line.extend(self.arguments(dirs));
+            if rustix::process::geteuid().is_root() {
+                tell_once(&NOTICE, Some(AS_ROOT));
+            }
             (line, [endowment.files(), Endowment::bounds(longest_file(endowment))].concat())
         };
         let program = Program::vmm_with_vsock(line, dirs.vsock_socket());

@@ -3,14 +3,12 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use rustix::thread::CapabilitySet;
 
 use super::super::qemu::in_path;
 use super::super::version::Version;
 use super::FirecrackerError;
-use crate::boot::tell_once;
 use crate::privileges;
 
 /// A jailer of this host.
@@ -33,8 +31,6 @@ const NEEDED: [(CapabilitySet, &str); 5] = [
     (CapabilitySet::SETGID, "SETGID"),
 ];
 
-static NOTICE: AtomicBool = AtomicBool::new(false);
-
 impl Jailer {
     /// The one for a Firecracker: that which `$SMOLVM_JAILER` names, else the one beside it, else
     /// the one in `PATH`. `None` where it runs as whoever starts it: as somebody else than root, or
@@ -48,9 +44,6 @@ impl Jailer {
         }
         let chosen = env::var_os(JAILER).filter(|program| !program.is_empty());
         if chosen.as_ref().is_some_and(|chosen| chosen == NONE) {
-            let notice = "Firecracker runs as root, confined by nothing but its seccomp filter: \
-                          SMOLVM_JAILER is none";
-            tell_once(&NOTICE, Some(notice));
             return Ok(None);
         }
         let found = match &chosen {
