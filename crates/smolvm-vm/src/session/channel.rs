@@ -330,6 +330,17 @@ impl Channel {
         self.grant(stream, credit);
     }
 
+    /// Says that no more input comes, unless the guest was told to end all of it.
+    pub(super) fn end_input(&self) {
+        let is_open = {
+            let state = self.shared.state();
+            state.outcome.is_none() && !state.closed
+        };
+        if is_open {
+            self.send_now(&Request::End);
+        }
+    }
+
     /// Tells the guest to end what it does, without waiting for it.
     pub(super) fn close(&self) {
         let tell = {

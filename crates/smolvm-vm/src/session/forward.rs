@@ -173,7 +173,7 @@ fn send_up(mut client: &TcpStream, channel: &Channel) {
     let mut buffer = vec![0; 32 * 1024];
     loop {
         match client.read(&mut buffer) {
-            Ok(0) => break channel.send_now(&Request::End),
+            Ok(0) => break channel.end_input(),
             Ok(count) => {
                 let mut rest = &buffer[..count];
                 while !rest.is_empty() {
