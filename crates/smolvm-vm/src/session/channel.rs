@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) outcome: Option<Outcome>,
     /// The guest was told to end it.
     closed: bool,
+    /// Whether there was made room for what is left, before it may have ended and for good.
+    room_made: [bool; 2],
 }
 
 /// What opened a channel, by the replies that belong to it.
@@ -101,6 +103,7 @@ impl Shared {
             stderr: Inbox::default(),
             outcome: None,
             closed: false,
+            room_made: [false; 2],
         };
         Arc::new(Self { state: Mutex::new(state), changed: Condvar::new() })
     }
@@ -339,6 +342,20 @@ impl Channel {
         if is_open {
             self.send_now(&Request::End);
         }
+    }
+
+    /// Takes what a command has written that may be about to end, read or not: the guest says how it
+    /// ended after all of it. Once before its end is certain, and once `for_good`.
+    pub(super) fn make_room(&self, for_good: bool) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let credit = {
+                let mut state = self.shared.state();
+                let is_new = !state.room_made[usize::from(for_good)] && state.outcome.is_none();
+                is_new.then(|| state.inbox(stream).make_room()).flatten()
+            };
+            self.grant(stream, credit);
+        }
+        self.shared.state().room_made[usize::from(for_good)] = true;
     }
 
     /// Tells the guest to end what it does, without waiting for it.

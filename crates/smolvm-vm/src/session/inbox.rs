@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use smolvm_protocol::{Entry, ProtocolError, ReceiveWindow};
+use smolvm_protocol::{Entry, ProtocolError, ReceiveWindow, WINDOW};
 
 /// What came on one stream of a channel.
 #[derive(Debug, Default)]
@@ -12,6 +12,8 @@ pub(super) struct Inbox {
     /// How much of the first item was taken already.
     taken: usize,
     window: ReceiveWindow,
+    /// How much may come although nobody has taken what came before.
+    room: usize,
     ended: bool,
     discards: bool,
 }
@@ -44,6 +46,8 @@ impl Inbox {
         if self.discards {
             return Ok(self.window.consumed(cost));
         }
+        let roomy = cost.min(self.room);
+        self.room -= roomy;
         match (self.items.back_mut(), item) {
             (_, Item::Data(bytes)) if bytes.is_empty() => {}
             (Some(Item::Data(last)), Item::Data(bytes))
@@ -53,7 +57,15 @@ impl Inbox {
             }
             (_, item) => self.items.push_back(item),
         }
-        Ok(None)
+        Ok(if roomy > 0 { self.window.consumed(roomy) } else { None })
+    }
+
+    /// Holds one more window than it did, so that more than a pipe's worth still comes if nobody
+    /// takes anything any more. Returns the credit to grant for that.
+    pub(super) fn make_room(&mut self) -> Option<u32> {
+        const MORE: usize = WINDOW as usize;
+        self.room = MORE;
+        self.window.consumed(MORE)
     }
 
     /// The other side says that nothing more comes.
@@ -118,9 +130,16 @@ impl Inbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use smolvm_protocol::WINDOW;
+impl Inbox {
+    /// The bytes that nobody has taken yet.
+    pub(super) fn held(&self) -> usize {
+        let bytes = |item: &Item| if let Item::Data(bytes) = item { bytes.len() } else { 0 };
+        self.items.iter().map(bytes).sum::<usize>() - self.taken
+    }
+}
 
+#[cfg(test)]
+mod tests {
     use super::*;
 
     #[test]
@@ -158,6 +177,20 @@ mod tests {
             got += count;
         }
         assert_eq!((got, granted), (window, WINDOW));
+    }
+
+    #[test]
+    fn room_is_made_for_one_more_window() {
+        let mut inbox = Inbox::default();
+        let window = WINDOW as usize;
+        inbox.receive(Item::Data(vec![7; window]), window).unwrap();
+        let mut credit = inbox.make_room().unwrap();
+        for _ in 0..20 {
+            let more = std::mem::take(&mut credit) as usize;
+            credit = inbox.receive(Item::Data(vec![7; more]), more).unwrap().unwrap_or(0);
+        }
+        assert_eq!(inbox.held(), 3 * window);
+        assert_eq!(inbox.read(&mut vec![0; window]).map(|(count, _)| count), Some(window));
     }
 
     #[test]

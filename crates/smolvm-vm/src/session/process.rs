@@ -21,7 +21,7 @@ use super::wait::deadline;
 /// dropped before the command has ended, the command is killed with all of its process group.
 #[derive(Debug)]
 pub struct Process {
-    channel: Arc<Channel>,
+    pub(super) channel: Arc<Channel>,
     command: Command,
     pid: u32,
     stdin: Mutex<Option<ProcessStdin>>,
@@ -156,13 +156,17 @@ impl Process {
     }
 
     /// Sends the signal of this number to the command, and to all of its process group. Does
-    /// nothing where it has ended.
+    /// nothing where it has ended. What the command has written by then is taken over, so that its
+    /// end can be waited for without its output being read.
     ///
     /// # Errors
     ///
     /// [`SessionError::Disconnected`] or [`SessionError::Protocol`] where the session has ended.
     pub fn signal(&self, signal: u8) -> Result<(), SessionError> {
-        self.tell(&Request::Signal(signal))
+        self.tell(&Request::Signal(signal))?;
+        // In this order: else a command that was waiting for room would go on writing.
+        self.channel.make_room(signal == SIGKILL);
+        Ok(())
     }
 
     /// Tells the command's terminal that it has another size now.

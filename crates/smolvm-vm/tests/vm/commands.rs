@@ -46,6 +46,15 @@ fn a_timeout_ends_the_process_group() {
         assert_eq!(stdout, b"begun\n");
         let left = vm.run("ps | grep '[s]leep 1234' | wc -l").unwrap();
         assert_eq!(left.stdout().trim(), "0", "{left:?}");
+
+        // So does a kill, whether or not somebody reads what was written.
+        let process = vm.popen(Command::shell("yes & exec yes")).unwrap();
+        assert_eq!(process.wait_timeout(Duration::from_secs(1)).unwrap(), None);
+        process.kill().unwrap();
+        assert_eq!(process.wait().unwrap().signal(), Some(9));
+        let mut written = Vec::new();
+        process.take_stdout().unwrap().read_to_end(&mut written).unwrap();
+        assert!(written.len() > 256 * 1024, "{}", written.len());
     });
 }
 

@@ -88,6 +88,89 @@ fn waiting_ends_an_input_that_nobody_has_taken() {
     assert!(process.try_wait().unwrap().is_some());
 }
 
+/// What the guest's pipes hold when a command is killed is more than the host has granted.
+#[test]
+fn a_killed_process_is_waited_for_whose_output_nobody_reads() {
+    const PIPE: usize = 64 * 1024;
+    let guest = Guest::start(move |mut line| {
+        let say = |line: &mut super::guest::Line, channel, bytes: usize| {
+            for _ in 0..bytes / 1024 {
+                line.say(channel, &Reply::Data(Stream::Stdout, vec![b'x'; 1024]));
+            }
+        };
+        let mut granted = None;
+        while let Some((channel, request)) = line.next() {
+            match request {
+                Request::Exec(_) => {
+                    line.say(channel, &Reply::Started(7));
+                    say(&mut line, channel, WINDOW as usize);
+                }
+                Request::Signal(9) => granted = Some(0),
+                Request::Credit(Stream::Stdout, credit) => {
+                    let granted = granted.as_mut().expect("nothing was read");
+                    let before = *granted;
+                    *granted += credit as usize;
+                    if before < PIPE && *granted >= PIPE {
+                        say(&mut line, channel, PIPE);
+                        line.say(channel, &Reply::End(Stream::Stdout));
+                        line.say(channel, &EXITED);
+                    }
+                }
+                _ => {}
+            }
+        }
+    });
+    let process = guest.session().spawn(&Command::new("yes")).unwrap();
+    let mut output = process.take_stdout().unwrap();
+    // All of the window has come.
+    while process.channel.wait(None, |state| Some(state.stdout.held())) != Some(WINDOW as usize) {
+        std::thread::yield_now();
+    }
+    process.kill().unwrap();
+    assert!(process.wait().unwrap().ok());
+    let mut read = Vec::new();
+    output.read_to_end(&mut read).unwrap();
+    assert_eq!(read.len(), WINDOW as usize + PIPE);
+}
+
+/// However often a guest's command is sent signals, it does not fill the host's memory.
+#[test]
+fn signals_make_room_once() {
+    let (tell, told) = mpsc::channel();
+    let guest = Guest::start(move |mut line| {
+        let mut sent = 0;
+        while let Some((channel, request)) = line.next() {
+            let credit = match request {
+                Request::Exec(_) => {
+                    line.say(channel, &Reply::Started(7));
+                    WINDOW
+                }
+                Request::Credit(Stream::Stdout, credit) => credit,
+                Request::Resize(_) => {
+                    tell.send(sent).unwrap();
+                    continue;
+                }
+                _ => continue,
+            };
+            sent += credit;
+            for _ in 0..credit / 1024 {
+                line.say(channel, &Reply::Data(Stream::Stdout, vec![b'x'; 1024]));
+            }
+        }
+    });
+    let process = guest.session().spawn(&Command::new("yes")).unwrap();
+    for signal in [15, 9].repeat(50) {
+        process.signal(signal).unwrap();
+    }
+    let mut sent = 0;
+    for _ in 0..100 {
+        process.resize(WindowSize { rows: 1, columns: 1 }).unwrap();
+        sent = told.recv_timeout(LONG).unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!((2 * WINDOW..=6 * WINDOW).contains(&sent), "{sent}");
+}
+
 /// Behaviour 47: nothing is held of a stream beyond its window.
 #[test]
 fn credit_is_granted_as_a_stream_is_read_or_dropped() {
