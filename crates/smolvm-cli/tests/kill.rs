@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what is around a test may panic as the test may")]
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -26,11 +27,16 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::with(BYTES_PER_SECOND)
+    }
+
+    /// Each connection brings so many bytes a second.
+    fn with(bytes_per_second: u64) -> Self {
         let server = Server::start();
         let home = tempfile::tempdir().unwrap();
         let serve = |path, bytes: Vec<u8>| {
             let digest = sha256_hex(&bytes);
-            let throttle = Fault::Throttle { bytes_per_second: BYTES_PER_SECOND };
+            let throttle = Fault::Throttle { bytes_per_second };
             server.route(path, Route::new(bytes).etag(&format!("\"{digest}\"")).fault(throttle));
             digest
         };
@@ -79,15 +85,39 @@ impl Site {
         there.count() == self.assets.len()
     }
 
-    /// The bytes that a killed transfer of an asset has left on disk.
-    fn left_of(&self, digest: &str) -> u64 {
+    /// The bytes that a killed transfer of an asset has left on disk to go on from.
+    fn left_of(&self, digest: &str) -> Vec<Range<u64>> {
         let files = listing(&self.cache().join(".state/partial"));
-        let of_asset = files.iter().filter(|path| {
+        let left = files.iter().flat_map(|path| {
             let name = path.file_name().unwrap().to_string_lossy();
-            name.contains(digest) && !name.contains(".json")
+            let extension = name.rsplit('.').next().unwrap_or_default();
+            match extension {
+                _ if !name.contains(digest) => Vec::new(),
+                "json" | "new" | "parts" => Vec::new(),
+                "log" => recorded(&fs_err::read(path).unwrap()),
+                _ => std::iter::once(0..path.metadata().unwrap().len()).collect(),
+            }
         });
-        of_asset.map(|path| path.metadata().map_or(0, |file| file.len())).sum()
+        left.collect()
     }
+}
+
+/// The parts that the log of a file tells of: entries of 24 bytes, each with a beginning and an end.
+fn recorded(log: &[u8]) -> Vec<Range<u64>> {
+    let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+    log.chunks_exact(24).map(|entry| number(&entry[..8])..number(&entry[8..16])).collect()
+}
+
+fn sum(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
+}
+
+/// The bytes that two lists have in common.
+fn common(some: &[Range<u64>], others: &[Range<u64>]) -> u64 {
+    let pairs = some.iter().flat_map(|one| others.iter().map(move |other| (one, other)));
+    let common =
+        pairs.map(|(one, other)| one.end.min(other.end).saturating_sub(one.start.max(other.start)));
+    common.sum()
 }
 
 fn listing(dir: &Path) -> Vec<PathBuf> {
@@ -102,16 +132,15 @@ fn kills() -> u64 {
     std::env::var("SMOLVM_TEST_KILLS").map_or(300, |number| number.parse().unwrap())
 }
 
-/// Where the ranges of the requests after the first `answered` begin; 0 for a request for everything.
-fn offsets_asked(server: &Server, path: &str, answered: usize) -> Vec<u64> {
-    let offset = |request: &smolvm_testkit::Request| {
-        let range = request.header("Range")?.strip_prefix("bytes=")?;
-        range.strip_suffix('-')?.parse().ok()
+/// What the requests after the first `answered` ask for, of so many bytes.
+fn asked(server: &Server, path: &str, answered: usize, size: u64) -> Vec<Range<u64>> {
+    let range = |request: &smolvm_testkit::Request| {
+        let (first, last) = request.header("Range")?.strip_prefix("bytes=")?.split_once('-')?;
+        let end = if last.is_empty() { size } else { last.parse::<u64>().ok()? + 1 };
+        Some(first.parse().ok()?..end)
     };
-    server.requests_for(path)[answered..]
-        .iter()
-        .map(|request| offset(request).unwrap_or(0))
-        .collect()
+    let requests = &server.requests_for(path)[answered..];
+    requests.iter().map(|request| range(request).unwrap_or(0..size)).collect()
 }
 
 /// Behaviour 11: killed at any moment, every final name is absent or whole and right; the next
@@ -122,8 +151,7 @@ fn killed_at_random_moments() {
     let site = Site::new();
     let (mut on_disk, mut asked_again, mut finished) = (0, 0, 0);
     for _ in 0..kills {
-        let left: Vec<u64> =
-            site.assets.iter().map(|(_, _, digest)| site.left_of(digest)).collect();
+        let left: Vec<_> = site.assets.iter().map(|(_, _, digest)| site.left_of(digest)).collect();
         let answered: Vec<usize> =
             site.assets.iter().map(|(path, ..)| site.server.requests_for(path).len()).collect();
         let mut run = site.pull().stderr(Stdio::null()).spawn().unwrap();
@@ -131,9 +159,11 @@ fn killed_at_random_moments() {
         run.kill().unwrap();
         run.wait().unwrap();
         for (index, (path, ..)) in site.assets.iter().enumerate() {
-            if let Some(offset) = offsets_asked(&site.server, path, answered[index]).first() {
-                on_disk += left[index];
-                asked_again += left[index].saturating_sub(*offset);
+            let length = if index == 0 { KERNEL } else { ROOTFS } as u64;
+            let asked = asked(&site.server, path, answered[index], length);
+            if !asked.is_empty() {
+                on_disk += sum(&left[index]);
+                asked_again += common(&asked, &left[index]);
             }
         }
         if site.is_whole() {
@@ -156,6 +186,46 @@ fn killed_at_random_moments() {
     let names =
         ["image.json", "rootfs.ext4", "vmlinux.bin"].map(|name| site.cache().join("x").join(name));
     assert_eq!(listing(&site.cache().join("x")), names);
+}
+
+/// Behaviour 11: of what came over several connections, the next run fetches what is not on record,
+/// and hardly anything is not that has come.
+#[test]
+fn killed_while_several_connections_bring_one_file() {
+    let mut numbers = Numbers::of_this_run();
+    let (mut missed, mut continued, mut finished, kills) = (0, 0, 0, kills().div_ceil(25));
+    // So slow that more connections are opened, each of which brings little between two looks.
+    let site = Site::with(4_000_000);
+    let (path, _, digest) = &site.assets[1];
+    for _ in 0..kills {
+        let (left, answered) = (sum(&site.left_of(digest)), site.server.requests_for(path).len());
+        let mut run = site.pull().stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(200_000 + numbers.below(500_000)));
+        run.kill().unwrap();
+        run.wait().unwrap();
+        let came: u64 =
+            site.server.requests_for(path)[answered..].iter().map(|asked| asked.body_bytes).sum();
+        if site.is_whole() {
+            finished += 1;
+            assert!(
+                left + came <= ROOTFS as u64 + (1 << 20),
+                "{left} bytes were there, {came} came"
+            );
+            fs_err::remove_dir_all(site.cache().join("x")).unwrap();
+            continue;
+        }
+        let now = sum(&site.left_of(digest));
+        assert!(now >= left, "{left} bytes were on record, and then {now}");
+        continued += u64::from(left > 0);
+        missed += (left + came).saturating_sub(now);
+    }
+    println!("{kills} kills: {continued} went on, {finished} finished, {missed} bytes were lost");
+    assert!(continued > 0, "no run went on from another: the test shows nothing");
+    assert!(missed <= kills * (1 << 20), "{missed} bytes had come and were not on record");
+    let last = site.pull().output().unwrap();
+    assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
+    assert!(site.is_whole());
+    assert_eq!(listing(&site.cache().join(".state/partial")), [] as [PathBuf; 0]);
 }
 
 /// Behaviour 30: 32 processes that ask for the same image transfer each asset once.

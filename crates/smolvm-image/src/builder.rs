@@ -82,9 +82,10 @@ impl ImageManagerBuilder {
         self
     }
 
-    /// At most this many connections for one file, 8 by default, 1 for one alone. There is one
+    /// At most this many connections for each file, 8 by default, 1 for one alone. There is one
     /// unless it turns out to be slower than everything else, and the server lets parts of the
-    /// file be asked for.
+    /// file be asked for. A file that is still on its way when another one of its image has come
+    /// may use that one's connections, too, if they help.
     pub fn connections(mut self, most: u8) -> Self {
         self.connections = Some(most.max(1));
         self

@@ -16,7 +16,7 @@ use crate::open_image::VerifiedFiles;
 use crate::options::FetchOptions;
 use crate::side_by_side::side_by_side;
 use crate::source::Validators;
-use crate::transfer::Space;
+use crate::transfer::{Space, Spare};
 use crate::unchanged;
 
 /// How often another process may change the image under our hands before that is an error.
@@ -97,10 +97,11 @@ fn obtain<'a>(
     options: &FetchOptions,
     refresh: bool,
 ) -> Result<Vec<(&'a Asset, Publication)>, ImageError> {
-    let space = Space::default();
+    let (space, unused) = (Space::default(), Spare::default());
     let Looked { memory, found, .. } = looked;
     side_by_side(found, &options.cancel, |(asset, found), cancel| {
-        let fetch = Fetch { store, manager, source, space: &space, options, cancel };
+        let fetch =
+            Fetch { store, manager, source, space: &space, spare: &unused, options, cancel };
         let had = match found {
             Found::Nothing { in_its_place } => fetch.obtain(asset, || {
                 look_again(store, source, asset, (in_its_place, &memory), options, cancel)
@@ -128,9 +129,17 @@ fn from_leavings(
         return Err(nothing());
     }
     let store = Store::create(manager.cache_dir())?;
-    let space = Space::default();
+    let (space, unused) = (Space::default(), Spare::default());
     let assets = side_by_side(looked.found, &options.cancel, |(asset, found), cancel| {
-        let fetch = Fetch { store: &store, manager, source, space: &space, options, cancel };
+        let fetch = Fetch {
+            store: &store,
+            manager,
+            source,
+            space: &space,
+            spare: &unused,
+            options,
+            cancel,
+        };
         let had = match found {
             Found::Nothing { .. } => fetch.obtain_here(asset)?.ok_or_else(nothing)?,
             Found::Good(found) => found,

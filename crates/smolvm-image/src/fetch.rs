@@ -11,7 +11,7 @@ use crate::options::FetchOptions;
 use crate::progress::Event;
 use crate::sniff;
 use crate::source::Validators;
-use crate::transfer::{self, Outcome, Space, Stop, Transfer, TransferError};
+use crate::transfer::{self, Outcome, Space, Spare, Stop, Transfer, TransferError};
 
 /// What having an asset takes; shared by the assets of one image.
 #[derive(Clone, Copy)]
@@ -20,6 +20,7 @@ pub(crate) struct Fetch<'a> {
     pub(crate) manager: &'a ImageManager,
     pub(crate) source: &'a ImageSource,
     pub(crate) space: &'a Space,
+    pub(crate) spare: &'a Spare,
     pub(crate) options: &'a FetchOptions,
     pub(crate) cancel: &'a CancelToken,
 }
@@ -118,6 +119,7 @@ impl Fetch<'_> {
                 unless,
                 no_cache,
                 connections: self.manager.connections,
+                spare: self.spare,
             };
             let (digest, received, doubtful) = match transfer.run(&mut partial) {
                 Ok(Outcome::Whole { digest, received, doubtful }) => (digest, received, doubtful),
@@ -141,6 +143,7 @@ impl Fetch<'_> {
             }
             let size = partial.length();
             let held = partial.park(digest, self.manager.sync || asset.digest.is_none())?;
+            self.spare.give(self.manager.connections);
             self.emit(asset, &Event::Fetched { size, received: received_before + received });
             return Ok(Some(held));
         }

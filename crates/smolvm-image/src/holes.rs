@@ -11,6 +11,18 @@ const BLOCK: u64 = 4096;
 /// Writes bytes at the end of a file that has `offset` bytes, blocks of zeros as holes. Afterwards
 /// the file has `offset` and the length of `bytes`, whatever they are.
 pub(crate) fn append(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let written = put(file, bytes, offset)?;
+    let end = offset + bytes.len() as u64;
+    // The length of the file is what has come: a transfer that goes on later begins there.
+    if end > written {
+        file.set_len(end)?;
+    }
+    Ok(())
+}
+
+/// Writes bytes to a place where a file has zeros, blocks of zeros as holes. Gives back where the
+/// last byte was written that had to be.
+pub(crate) fn put(file: &File, bytes: &[u8], offset: u64) -> io::Result<u64> {
     let mut rest = bytes;
     let mut at = offset;
     let mut written = offset;
@@ -24,11 +36,7 @@ pub(crate) fn append(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         at += count as u64;
         rest = later;
     }
-    // The length of the file is what has come: a transfer that goes on later begins there.
-    if at > written {
-        file.set_len(at)?;
-    }
-    Ok(())
+    Ok(written)
 }
 
 /// The length of the stretch of blocks at the beginning that are all zeros or all not, and

@@ -18,6 +18,8 @@ pub struct Request {
     pub target: String,
     /// The header fields as sent.
     pub headers: Headers,
+    /// Whether its connection had brought another request before it.
+    pub reuses_connection: bool,
     /// The status of the answer; 0 while there is none.
     pub status: u16,
     /// The bytes of body written so far, without chunk framing.
@@ -52,12 +54,13 @@ pub(crate) struct Entry {
 }
 
 impl Ledger {
-    pub(crate) fn open(&self, head: &Head) -> Arc<Entry> {
+    pub(crate) fn open(&self, head: &Head, reuses_connection: bool) -> Arc<Entry> {
         let entry = Arc::new(Entry {
             request: Request {
                 method: head.word(0).to_owned(),
                 target: head.word(1).to_owned(),
                 headers: head.headers.clone(),
+                reuses_connection,
                 status: 0,
                 body_bytes: 0,
             },

@@ -118,7 +118,7 @@ impl ProxyBuilder {
         let Some(head) = Head::read(&mut client)? else {
             return Ok(());
         };
-        let entry = ledger.open(&head);
+        let entry = ledger.open(&head, false);
         if !self.admits(&head) {
             let challenge = "Proxy-Authenticate: Basic realm=\"test\"\r\n";
             return refuse(&mut client, &entry, 407, challenge);

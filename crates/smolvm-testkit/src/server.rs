@@ -181,8 +181,10 @@ impl Site {
 
     /// Answers the requests of one connection, one after the other, until either end closes it.
     fn serve(&self, stream: &mut (impl Read + Write), socket: &Socket) -> Ending {
+        let mut reuses = false;
         while let Ok(Some(head)) = Head::read(stream) {
-            let entry = self.ledger.open(&head);
+            let entry = self.ledger.open(&head, reuses);
+            reuses = true;
             let plan = match self.find(head.word(1)) {
                 Some(mounted) => mounted.plan(&head),
                 None => Plan::from(Answer::not_found()),

@@ -4,18 +4,23 @@ use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
+use std::sync::Arc;
 
 use super::copy::clone_or_copy;
 use super::dir::{self, Dir, Inode};
 use super::held::Held;
 use super::key::Key;
 use super::leavings::is_abandoned;
+use super::left::{IN_PARTS, LOG, Left, NOTE, PLAIN, remove_base};
 use super::note::{Note, read_note, write_note};
+use super::parts::{self, Parts};
+use super::ranges::Ranges;
 use super::store::Store;
 use super::verify::{self, Verified};
 use crate::cancel::CancelToken;
 use crate::digest::Digest;
 use crate::error::ImageError;
+use crate::holes;
 
 /// A file that grows. Its owner holds the lock of the key.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(crate) struct Partial<'a> {
     base: String,
     file: File,
     length: u64,
+    /// Where it is written to in several places: what there is of it.
+    parts: Option<Arc<Parts>>,
     note: Option<Note>,
 }
 
@@ -41,26 +48,23 @@ impl<'a> Partial<'a> {
     ) -> Result<Self, ImageError> {
         let mut found = Vec::new();
         for name in store.partial.names()? {
-            let base = name.strip_suffix(".part").map(str::to_owned);
-            if let Some(base) = base.filter(|_| Key::of_file(&name).as_ref() == Some(key)) {
-                let size = store.partial.stat(&name).ok().flatten();
-                found.push((size.map_or(0, |stat| dir::size_of(&stat)), base));
+            if Key::of_file(&name).as_ref() == Some(key) {
+                found.extend(Left::of(&store.partial, &name));
             }
         }
         found.sort();
-        let best = found.pop().map(|(_, base)| base);
+        let best = found.pop();
         let partial = match &best {
-            Some(base) => match Self::reopen(store, key, base) {
+            Some(left) => match Self::reopen(store, key, left) {
                 Some(partial) => partial,
-                None => Self::copy_of(store, key, base, cancel)?,
+                None => Self::copy_of(store, key, left, cancel)?,
             },
             None => Self::create(store, key)?,
         };
-        for base in found.into_iter().map(|(_, base)| base).chain(best) {
-            let name = format!("{base}.part");
-            let unused = store.locks_exclude || is_abandoned(&store.partial, &name);
-            if base != partial.base && unused {
-                remove_base(&store.partial, &base);
+        for left in found.into_iter().chain(best) {
+            let unused = store.locks_exclude || is_abandoned(&store.partial, &left.name());
+            if left.base != partial.base && unused {
+                remove_base(&store.partial, &left.base);
             }
         }
         Ok(partial)
@@ -70,38 +74,55 @@ impl<'a> Partial<'a> {
         // It has only to differ from what is there: that it is new is the kernel's word.
         let unique = RandomState::new().build_hasher().finish();
         let base = format!("{}.{unique:016x}", key.as_str());
-        let name = format!("{base}.part");
+        let name = format!("{base}.{PLAIN}");
         let file = store
             .partial
             .create_new(&name, store.modes.partial)
             .map_err(|error| ImageError::io(&store.partial.path_of(&name), "create", error))?;
-        Ok(Self { store, key, base, file, length: 0, note: None })
+        Ok(Self { store, key, base, file, length: 0, parts: None, note: None })
     }
 
-    /// Opens a file to continue in it; `None` where others may be writing to it.
-    fn reopen(store: &'a Store, key: &'a Key, base: &str) -> Option<Self> {
-        let file = store.partial.open_rw(&format!("{base}.part")).ok()??;
+    /// Opens a file to continue in it; `None` where others may be writing to it, or where it cannot
+    /// be told what there is of it.
+    fn reopen(store: &'a Store, key: &'a Key, left: &Left) -> Option<Self> {
+        let file = store.partial.open_rw(&left.name()).ok()??;
         let stat = rustix::fs::fstat(&file).ok()?;
-        (dir::is_own(&stat) && store.locks_exclude).then(|| Self {
+        let partial = (dir::is_own(&stat) && store.locks_exclude).then(|| Self {
             store,
             key,
-            base: base.to_owned(),
+            base: left.base.clone(),
             file,
             length: dir::size_of(&stat),
-            note: read_note(&store.partial, &format!("{base}.json")),
-        })
+            parts: None,
+            note: read_note(&store.partial, &left.note_name()),
+        })?;
+        if left.has_parts { partial.with_parts() } else { Some(partial) }
     }
 
-    /// A new file with the bytes of another one. Bytes that cannot be read are fetched again.
+    /// Goes on with a file that an earlier transfer has written in several places.
+    fn with_parts(mut self) -> Option<Self> {
+        let total = self.note.as_ref()?.total.filter(|&total| total >= self.length)?;
+        let mut ranges = parts::read_log(&self.store.partial, &self.name_of(LOG));
+        // What is said to be beyond the end is nowhere.
+        ranges.retain_below(self.length);
+        parts::clear(&self.file, &ranges.missing(0..self.length)).ok()?;
+        self.file.set_len(total).ok()?;
+        self.length = ranges.end_at(0).unwrap_or(0);
+        self.parts = Some(Arc::new(self.log_of(ranges).ok()?));
+        Some(self)
+    }
+
+    /// A new file with the bytes of another one, those at its beginning without a gap. Bytes that
+    /// cannot be read are fetched again.
     fn copy_of(
         store: &'a Store,
         key: &'a Key,
-        base: &str,
+        left: &Left,
         cancel: &CancelToken,
     ) -> Result<Self, ImageError> {
         let mut copy = Self::create(store, key)?;
-        let note = read_note(&store.partial, &format!("{base}.json"));
-        match copy.take_bytes_of(&format!("{base}.part"), cancel) {
+        let note = read_note(&store.partial, &left.note_name());
+        match copy.take_bytes_of(left, cancel) {
             Ok(Some(length)) => {
                 copy.length = length;
                 if let Some(note) = note {
@@ -113,7 +134,7 @@ impl<'a> Partial<'a> {
                 return Err(ImageError::Cancelled);
             }
             Err(error) => {
-                log::debug!("cannot copy the partial file {base}: {error}");
+                log::debug!("cannot copy the partial file {}: {error}", left.base);
                 copy.restart()?;
             }
         }
@@ -121,19 +142,38 @@ impl<'a> Partial<'a> {
     }
 
     /// Copies a file; `None` where cancelled.
-    fn take_bytes_of(&self, name: &str, cancel: &CancelToken) -> io::Result<Option<u64>> {
-        let Some(source) = self.store.partial.open_file(name)? else { return Ok(Some(0)) };
-        let length = source.metadata()?.len();
-        Ok(clone_or_copy(&source, &self.file, length, cancel)?.then_some(length))
+    fn take_bytes_of(&self, left: &Left, cancel: &CancelToken) -> io::Result<Option<u64>> {
+        let Some(source) = self.store.partial.open_file(&left.name())? else { return Ok(Some(0)) };
+        let mut length = source.metadata()?.len();
+        if left.has_parts {
+            let log = parts::read_log(&self.store.partial, &left.log_name());
+            length = length.min(log.end_at(0).unwrap_or(0));
+        }
+        if !clone_or_copy(&source, &self.file, length, cancel)? {
+            return Ok(None);
+        }
+        // A clone has the length of the original.
+        self.file.set_len(length)?;
+        Ok(Some(length))
     }
 
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Bytes so far.
+    /// Bytes so far, from the beginning without a gap.
     pub(crate) fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Bytes so far, wherever they are.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.parts.as_ref().map_or(self.length, |parts| parts.total())
+    }
+
+    /// What there is of a file that is written to in several places.
+    pub(crate) fn parts(&self) -> Option<&Arc<Parts>> {
+        self.parts.as_ref()
     }
 
     pub(crate) fn note(&self) -> Option<&Note> {
@@ -146,21 +186,69 @@ impl<'a> Partial<'a> {
     }
 
     pub(crate) fn path(&self) -> std::path::PathBuf {
-        self.store.partial.path_of(&format!("{}.part", self.base))
+        self.store.partial.path_of(&self.name())
     }
 
     pub(crate) fn dir(&self) -> &Dir {
         &self.store.partial
     }
 
-    /// Counts bytes that were written at [`length`](Self::length).
+    fn name(&self) -> String {
+        self.name_of(if self.parts.is_some() { IN_PARTS } else { PLAIN })
+    }
+
+    fn name_of(&self, extension: &str) -> String {
+        format!("{}.{extension}", self.base)
+    }
+
+    /// From now on the file, of so many bytes in the end, is written to in several places, each
+    /// where nobody else writes. The note has been written.
+    pub(crate) fn write_in_parts(&mut self, total: u64) -> Result<Arc<Parts>, ImageError> {
+        if let Some(parts) = &self.parts {
+            return Ok(Arc::clone(parts));
+        }
+        let mut ranges = Ranges::default();
+        ranges.insert(0..self.length);
+        let begin = || -> io::Result<Parts> {
+            // The log comes first: without it, nothing that such a file has is of use.
+            let parts = self.log_of(ranges)?;
+            let partial = &self.store.partial;
+            partial.rename(&self.name_of(PLAIN), partial, &self.name_of(IN_PARTS))?;
+            self.file.set_len(total)?;
+            Ok(parts)
+        };
+        let parts = begin().map_err(|error| ImageError::io(&self.path(), "prepare", error))?;
+        Ok(Arc::clone(self.parts.insert(Arc::new(parts))))
+    }
+
+    fn log_of(&self, ranges: Ranges) -> io::Result<Parts> {
+        let Store { partial, modes, .. } = self.store;
+        Parts::create(self.file.try_clone()?, partial, &self.name_of(LOG), modes.partial, ranges)
+    }
+
+    /// Writes bytes at [`length`](Self::length).
+    pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        match &self.parts {
+            None => holes::append(&self.file, bytes, self.length),
+            Some(parts) if !bytes.is_empty() => parts.write(bytes, self.length),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Counts bytes that are there at [`length`](Self::length), whoever wrote them.
     pub(crate) fn grow(&mut self, count: u64) {
         self.length += count;
     }
 
     /// Forgets all bytes and what was noted of them.
     pub(crate) fn restart(&mut self) -> Result<(), ImageError> {
-        let name = format!("{}.json", self.base);
+        if self.parts.is_some() {
+            // Whoever is still writing writes to a file without a name.
+            remove_base(&self.store.partial, &self.base);
+            *self = Self::create(self.store, self.key)?;
+            return Ok(());
+        }
+        let name = self.name_of(NOTE);
         self.store
             .partial
             .unlink(&name)
@@ -176,7 +264,7 @@ impl<'a> Partial<'a> {
         if self.note.as_ref() == Some(&note) {
             return Ok(());
         }
-        let name = format!("{}.json", self.base);
+        let name = self.name_of(NOTE);
         write_note(self.store, &name, &note)?;
         self.note = Some(note);
         Ok(())
@@ -197,30 +285,31 @@ impl<'a> Partial<'a> {
         let failed = |action, error: io::Error| ImageError::io(&path, action, error);
         rustix::fs::fchmod(&self.file, self.store.modes.published)
             .map_err(|error| failed("set the mode of", error.into()))?;
+        let size = self.length;
+        if self.parts.is_some() {
+            // It was made as long as the source once said that it is.
+            self.file.set_len(size).map_err(|error| failed("truncate", error))?;
+        }
         if sync {
             self.file.sync_all().map_err(|error| failed("sync", error))?;
         }
-        let size = self.length;
-        let note = self.note.map(|note| Note { total: Some(size), ..note });
+        let note = self.note.clone().map(|note| Note { total: Some(size), ..note });
         if let Some(note) = &note {
             write_note(self.store, &self.key.note_name(), note)?;
         }
         partial
-            .rename(&format!("{}.part", self.base), partial, self.key.as_str())
+            .rename(&self.name(), partial, self.key.as_str())
             .map_err(|error| failed("rename", error))?;
         // What is left of it is removed with the next leavings.
-        let _ = partial.unlink(&format!("{}.json", self.base));
+        for extension in [NOTE, LOG] {
+            let _ = partial.unlink(&self.name_of(extension));
+        }
         let stat =
             rustix::fs::fstat(&self.file).map_err(|error| failed("look at", error.into()))?;
         let inode = Inode::of(&stat);
         let verified = Verified { file: self.file, inode, digest, size, steady: None };
         Ok(Held::keep(self.store, self.key, verified, note))
     }
-}
-
-fn remove_base(partial: &Dir, base: &str) {
-    let _ = partial.unlink(&format!("{base}.part"));
-    let _ = partial.unlink(&format!("{base}.json"));
 }
 
 #[cfg(test)]
@@ -245,7 +334,7 @@ mod tests {
     }
 
     fn write(partial: &mut Partial<'_>, bytes: &[u8]) {
-        partial.file().write_all_at(bytes, partial.length()).unwrap();
+        partial.append(bytes).unwrap();
         partial.grow(bytes.len() as u64);
     }
 

@@ -9,6 +9,7 @@ use super::chunked::Chunked;
 use super::error::HttpError;
 use super::head::{Head, HeadError};
 use super::headers::Headers;
+use super::kept::Place;
 use super::stream::Stream;
 use crate::asset_url::Redacted;
 
@@ -30,7 +31,10 @@ pub(crate) enum Framing {
 
 /// The body of a response, which is read from the connection.
 pub(crate) struct Body {
-    stream: Stream,
+    /// `None` once it is kept for another request.
+    stream: Option<Stream>,
+    /// Where the connection goes after the last byte, if it may go on.
+    place: Option<Place>,
     /// Bytes that were read together with the head or with the framing of chunks.
     buffered: Buffered,
     framing: Framing,
@@ -74,6 +78,12 @@ impl Framing {
     }
 }
 
+/// Whether the server will close the connection (RFC 9112 section 9.6).
+fn says_close(headers: &Headers) -> bool {
+    let mut options = headers.get_all("Connection").flat_map(|value| value.split(','));
+    options.any(|option| option.trim().eq_ignore_ascii_case("close"))
+}
+
 /// Digits and nothing else: `u64::from_str` would take a plus sign too.
 fn parse_length(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
@@ -84,12 +94,15 @@ impl Body {
     pub(super) fn new(
         head: Head,
         stream: Stream,
+        place: Option<Place>,
         url: &Url,
     ) -> Result<(u16, Headers, Self), HttpError> {
         let framing = Framing::of(head.status, &head.headers)
             .map_err(|error| HttpError::from_head(url, error))?;
-        let body = Self {
-            stream,
+        let place = place.filter(|_| head.goes_on && !says_close(&head.headers));
+        let mut body = Self {
+            stream: Some(stream),
+            place,
             buffered: Buffered { bytes: head.leftover, taken: 0 },
             framing,
             chunks: Chunked::new(),
@@ -97,6 +110,7 @@ impl Body {
             is_complete: framing == Framing::Length(0),
             url: url.clone(),
         };
+        body.keep();
         Ok((head.status, head.headers, body))
     }
 
@@ -122,7 +136,22 @@ impl Body {
             Framing::Length(length) => self.received == length,
             Framing::Chunked | Framing::UntilClose => read == 0,
         };
+        self.keep();
         Ok(read)
+    }
+
+    /// Keeps the connection for the next request, if this answer is over and nothing follows it
+    /// that nobody has asked for.
+    fn keep(&mut self) {
+        // Behind the last chunk there may be a trailer, which nobody reads.
+        let is_over = self.is_complete && matches!(self.framing, Framing::Length(_));
+        if is_over
+            && self.buffered.rest().is_empty()
+            && let Some(place) = self.place.take()
+            && let Some(stream) = self.stream.take()
+        {
+            place.put(stream);
+        }
     }
 
     fn read_chunked(&mut self, buffer: &mut [u8]) -> Result<usize, HttpError> {
@@ -157,7 +186,8 @@ impl Body {
     fn pull(&mut self, buffer: &mut [u8]) -> Result<usize, HttpError> {
         match self.buffered.take(buffer) {
             0 => {
-                let read = self.stream.read(buffer);
+                let Some(stream) = &mut self.stream else { return Ok(0) };
+                let read = stream.read(buffer);
                 read.map_err(|error| self.failed(error))
             }
             taken => Ok(taken),
@@ -167,7 +197,8 @@ impl Body {
     fn refill(&mut self) -> Result<usize, HttpError> {
         self.buffered.bytes.resize(FRAMING_READ, 0);
         self.buffered.taken = 0;
-        let read = self.stream.read(&mut self.buffered.bytes);
+        let Some(stream) = &mut self.stream else { return Ok(0) };
+        let read = stream.read(&mut self.buffered.bytes);
         self.buffered.bytes.truncate(*read.as_ref().unwrap_or(&0));
         read.map_err(|error| self.failed(error))
     }

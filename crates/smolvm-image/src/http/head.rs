@@ -16,6 +16,8 @@ const READ_SIZE: usize = 16 * 1024;
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) headers: Headers,
+    /// Whether it is HTTP/1.1, whose connections go on unless something says otherwise.
+    pub(super) goes_on: bool,
     pub(super) leftover: Vec<u8>,
 }
 
@@ -104,6 +106,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
     Ok(Some(Head {
         status: response.code.unwrap_or_default(),
         headers: response.headers.iter().collect(),
+        goes_on: response.version == Some(1),
         leftover: bytes[size..].to_vec(),
     }))
 }

@@ -4,7 +4,8 @@
 //! always tunnels, which proxies refuse for port 80), take bodies with an unreadable or repeated
 //! `Content-Length`, be cancelled in the middle of a name look-up, a connect or a read, and read
 //! into the caller's own buffer. Each connection carries one request and is closed, which leaves
-//! nothing to pool and little to go wrong.
+//! nothing to pool and little to go wrong; only who asks for one part after the other keeps it
+//! ([`kept`]).
 //!
 //! [`Client::get`] follows redirects ([`redirect`]). For each hop it chooses the proxy ([`proxy`],
 //! [`no_proxy`]) and the credentials ([`credentials`], [`netrc`]), connects ([`connect`],
@@ -20,6 +21,7 @@ mod dial;
 mod error;
 mod head;
 mod headers;
+mod kept;
 mod netrc;
 mod no_proxy;
 mod proxy;
@@ -39,6 +41,7 @@ use std::time::Duration;
 use url::Url;
 
 use self::connect::{Connector, exchange};
+use self::kept::Way;
 use self::redirect::{MAX_REDIRECTS, RedirectError, is_private, next_url};
 use self::tls::Tls;
 use crate::asset_url::Redacted;
@@ -48,6 +51,7 @@ pub(crate) use self::body::{Body, Framing};
 pub(crate) use self::credentials::Credentials;
 pub(crate) use self::error::HttpError;
 pub(crate) use self::headers::Headers;
+pub(crate) use self::kept::Kept;
 pub(crate) use self::proxy::Proxies;
 
 /// How a [`Client`] reaches servers.
@@ -123,12 +127,15 @@ impl Client {
     /// head of the answer is there.
     ///
     /// `headers` are sent in addition to the usual ones, to all hops; but `Authorization` and
-    /// `Cookie` only to the server of `url`. `cancel` ends this call, and later the reading of the
-    /// body, within two [`POLL`](crate::cancel::POLL)s.
+    /// `Cookie` only to the server of `url`. With `kept`, a connection of an earlier request is used
+    /// again where one goes there, and kept for the next one if server and answer allow it. `cancel`
+    /// ends this call, and later the reading of the body, within two
+    /// [`POLL`](crate::cancel::POLL)s.
     pub(crate) fn get(
         &self,
         url: &Url,
         headers: &[(&str, String)],
+        kept: Option<&Kept>,
         cancel: &CancelToken,
     ) -> Result<Response, HttpError> {
         let mut target = url.clone();
@@ -139,7 +146,7 @@ impl Client {
                 .filter(|(name, _)| is_first_server || !is_private(name))
                 .cloned()
                 .collect();
-            let response = self.get_once(&target, &headers, is_first_server, cancel)?;
+            let response = self.get_once(&target, &headers, is_first_server, kept, cancel)?;
             match next_url(&target, response.status, &response.headers)? {
                 None => return Ok(response),
                 Some(next) => target = next,
@@ -153,6 +160,7 @@ impl Client {
         url: &Url,
         headers: &[(&str, String)],
         chosen: bool,
+        kept: Option<&Kept>,
         cancel: &CancelToken,
     ) -> Result<Response, HttpError> {
         if !matches!(url.scheme(), "http" | "https") {
@@ -164,17 +172,27 @@ impl Client {
             Redacted(url),
             proxy.map(|p| format!(" via {p}")).unwrap_or_default()
         );
-        let mut stream = self.connector.connect(url, proxy, cancel)?;
         // Behind the tunnel that an https URL has, the server does not know of the proxy.
         let forwarder = proxy.filter(|_| url.scheme() == "http");
-        let request =
-            request::get(url, headers, self.credentials.authorization(url, chosen), forwarder)?;
-        let head = exchange(&mut stream, &request, url)?;
+        let authorization = self.credentials.authorization(url, chosen);
+        let request = request::get(url, headers, authorization, forwarder, kept.is_some())?;
+        let place = kept.map(|kept| kept.place(Way::to(url, proxy)));
+        let again = place.as_ref().and_then(kept::Place::take).and_then(|mut stream| {
+            // The server may have closed it meanwhile, which shows only now.
+            let head = exchange(&mut stream, &request, url).ok()?;
+            Some((head, stream))
+        });
+        let (head, stream) = if let Some(answered) = again {
+            answered
+        } else {
+            let mut stream = self.connector.connect(url, proxy, cancel)?;
+            (exchange(&mut stream, &request, url)?, stream)
+        };
         log::debug!("{} answers {}", Redacted(url), head.status);
         if let (407, Some(proxy)) = (head.status, forwarder) {
             return Err(proxy.refused(Redacted(url).to_string(), head.status).into());
         }
-        let (status, headers, body) = Body::new(head, stream, url)?;
+        let (status, headers, body) = Body::new(head, stream, place, url)?;
         Ok(Response { url: url.clone(), status, headers, body })
     }
 }

@@ -12,13 +12,15 @@ struct Request(String);
 
 /// A GET request of `url` (RFC 9112 section 3).
 ///
-/// With `via`, it is in the absolute form that a proxy wants. The caller's `headers` go before
+/// With `via`, it is in the absolute form that a proxy wants. With `keep`, the connection may go on
+/// after the answer. The caller's `headers` go before
 /// ours, and in place of those of the same name.
 pub(super) fn get(
     url: &Url,
     headers: &[(&str, String)],
     authorization: Option<String>,
     via: Option<&Proxy>,
+    keep: bool,
 ) -> Result<Vec<u8>, HttpError> {
     let authority = &url[Position::BeforeHost..Position::AfterPort];
     let path = &url[Position::BeforePath..Position::AfterQuery];
@@ -38,7 +40,9 @@ pub(super) fn get(
     }
     // Digests are of the file as published, and ranges of it are asked for.
     request.field("Accept-Encoding", "identity")?;
-    request.field("Connection", "close")?;
+    if !keep {
+        request.field("Connection", "close")?;
+    }
     if let Some(authorization) = authorization.filter(|_| !is_given("Authorization")) {
         request.field("Authorization", &authorization)?;
     }
@@ -85,7 +89,7 @@ mod tests {
 
     fn written(url: &str, headers: &[(&str, String)], authorization: Option<&str>) -> String {
         let url = url.parse().unwrap();
-        let bytes = get(&url, headers, authorization.map(str::to_owned), None).unwrap();
+        let bytes = get(&url, headers, authorization.map(str::to_owned), None, false).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
@@ -113,7 +117,7 @@ mod tests {
     fn a_header_cannot_end_its_line() {
         for value in ["a\r\nX: y", "a\nb", "a\0"] {
             let headers = [("If-Range", value.to_owned())];
-            let refused = get(&"http://h/".parse().unwrap(), &headers, None, None);
+            let refused = get(&"http://h/".parse().unwrap(), &headers, None, None, false);
             assert!(matches!(refused, Err(HttpError::HeaderValue { .. })), "{value:?}");
         }
     }
@@ -123,7 +127,7 @@ mod tests {
         let proxies = Proxies::from_vars(|_| Some("http://u:p@proxy:1".to_owned()));
         let url = "http://me:pw@h/x?y".parse().unwrap();
         let Ok(Some(proxy)) = proxies.choose(&url) else { panic!("no proxy") };
-        let text = String::from_utf8(get(&url, &[], None, Some(proxy)).unwrap()).unwrap();
+        let text = String::from_utf8(get(&url, &[], None, Some(proxy), false).unwrap()).unwrap();
         assert!(text.starts_with("GET http://h/x?y HTTP/1.1\r\nHost: h\r\n"), "{text}");
         assert!(text.ends_with("Proxy-Authorization: Basic dTpw\r\n\r\n"), "{text}");
         let text = String::from_utf8(connect("h:443", proxy).unwrap()).unwrap();

@@ -27,6 +27,8 @@ pub(super) fn open(path: &Path, ask: &Ask<'_>) -> Result<Answer, Failure> {
     }
     let same = ask.if_range.is_none_or(|known| known == version);
     let continues = ask.offset > 0 && same && ask.offset <= metadata.len();
+    let end = ask.end.filter(|_| continues);
+    let wanted = end.map_or(u64::MAX, |end| end.saturating_sub(ask.offset));
     if continues {
         file.seek(SeekFrom::Start(ask.offset)).map_err(failed)?;
     }
@@ -41,7 +43,7 @@ pub(super) fn open(path: &Path, ask: &Ask<'_>) -> Result<Answer, Failure> {
             last_modified: None,
             if_range: Some(version.clone()),
         },
-        body: Box::new(Steady { file, path: path.to_owned(), version }),
+        body: Box::new(Steady { file, path: path.to_owned(), version }.take(wanted)),
     }))
 }
 

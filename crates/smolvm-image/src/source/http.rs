@@ -18,10 +18,11 @@ pub(super) fn open(
     ask: &Ask<'_>,
     cancel: &CancelToken,
 ) -> Result<Answer, Failure> {
-    let response = client.get(url.expose(), &request_headers(ask), cancel).map_err(|error| {
-        let retry = if error.is_retryable() { Retry::Yes } else { Retry::Never };
-        Failure { error: TransferError::connection(url, error), retry }
-    })?;
+    let response =
+        client.get(url.expose(), &request_headers(ask), ask.kept, cancel).map_err(|error| {
+            let retry = if error.is_retryable() { Retry::Yes } else { Retry::Never };
+            Failure { error: TransferError::connection(url, error), retry }
+        })?;
     match response.status {
         200 => whole(response),
         206 if ask.offset > 0 => Ok(part(response, ask)),
@@ -87,6 +88,7 @@ fn part(response: Response, ask: &Ask<'_>) -> Answer {
         return Answer::StartOver;
     };
     let length = last - first + 1;
+    let wanted = ask.end.map_or(u64::MAX, |end| end.saturating_sub(first));
     let framed = match response.body.framing() {
         Framing::Length(announced) => announced == length,
         Framing::Chunked | Framing::UntilClose => true,
@@ -115,8 +117,8 @@ fn part(response: Response, ask: &Ask<'_>) -> Answer {
         parts: Parts::Offered,
         from_cache: is_from_cache(headers),
         validators,
-        // More than the part that was announced is not taken, however the body is framed.
-        body: Box::new(HttpBody(response.body).take(length)),
+        // More than what was announced and asked for is not taken, however the body is framed.
+        body: Box::new(HttpBody(response.body).take(length.min(wanted))),
     })
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::asset_url::AssetUrl;
 use crate::cancel::CancelToken;
-use crate::http::Client;
+use crate::http::{Client, Kept};
 use crate::transfer::TransferError;
 
 /// What a transfer asks for.
@@ -31,6 +31,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) unless: Option<&'a Validators>,
     /// Ask caches on the way to ask the server.
     pub(crate) no_cache: bool,
+    /// Connections to use again, and to keep for the next question.
+    pub(crate) kept: Option<&'a Kept>,
 }
 
 /// What tells one version of a source from another (RFC 9110 section 8.8).

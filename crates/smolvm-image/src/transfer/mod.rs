@@ -13,16 +13,17 @@ mod sink;
 mod space;
 mod wide;
 
-use std::io::{self, Read};
+use std::io;
 use std::time::{Duration, Instant};
 
 pub use attempts::RetryPolicy;
 pub use error::TransferError;
 pub(crate) use space::Space;
+pub(crate) use wide::Spare;
 
 use self::attempts::Attempts;
 use self::resume::{Start, decide};
-use self::sink::Sink;
+use self::sink::{Incoming, Sink};
 use self::wide::Wide;
 use crate::cache::{Note, Partial, boot_id};
 use crate::cancel::CancelToken;
@@ -52,6 +53,8 @@ pub(crate) struct Transfer<'a> {
     pub(crate) no_cache: bool,
     /// Connections that there may be at once.
     pub(crate) connections: u8,
+    /// Connections that the other files of the image do not need any more.
+    pub(crate) spare: &'a Spare,
 }
 
 /// How a transfer ended well.
@@ -102,6 +105,8 @@ struct Course {
 enum Step {
     /// The source has no more.
     Whole,
+    /// It has come to what was there already.
+    Part,
     Unchanged,
 }
 
@@ -121,7 +126,7 @@ impl From<ImageError> for Break {
 impl Transfer<'_> {
     /// Moves what is missing in a partial file.
     pub(crate) fn run(&self, partial: &mut Partial<'_>) -> Result<Outcome, Stop> {
-        let started_with = partial.length();
+        let started_with = partial.bytes();
         let mut sink = Sink::new(self, partial)?;
         let mut attempts = Attempts::new(self.policy);
         let mut course = Course { doubtful: started_with > 0, ..Course::default() };
@@ -129,10 +134,11 @@ impl Transfer<'_> {
             match self.attempt(&mut sink, &mut course) {
                 Ok(Step::Unchanged) => return Ok(Outcome::Unchanged),
                 Ok(Step::Whole) => break,
+                Ok(Step::Part) => {}
                 Err(Break::Stop(stop)) => return Err(stop),
                 Err(Break::Failure(failure)) => {
                     log::debug!("{} of {}: {}", self.asset.kind, self.asset.url, failure.error);
-                    let pause = attempts.after(failure, sink.length())?;
+                    let pause = attempts.after(failure, sink.bytes())?;
                     self.options.emit(
                         self.asset.kind,
                         &Event::Retrying {
@@ -158,6 +164,7 @@ impl Transfer<'_> {
     }
 
     fn attempt(&self, sink: &mut Sink<'_, '_>, course: &mut Course) -> Result<Step, Break> {
+        sink.adopt()?;
         let start = match decide(sink.note(), sink.length(), self.asset, boot_id()) {
             // Asked whether there is something newer, what is there is not the answer.
             Start::Whole if self.unless.is_some() => Start::Fresh,
@@ -173,6 +180,7 @@ impl Transfer<'_> {
         let mut ask = Ask { unless: self.unless, no_cache: self.no_cache, ..Ask::default() };
         if let Start::Resume { if_range } = &start {
             ask.offset = sink.length();
+            ask.end = sink.next_part();
             ask.if_range = if_range.as_deref();
             ask.total = sink.total();
         }
@@ -229,7 +237,7 @@ impl Transfer<'_> {
         course: &mut Course,
     ) -> Result<Step, Break> {
         let position = sink.length();
-        if !wide::is_possible(self, &opened, position) {
+        if !wide::is_possible(self, &opened, sink.bytes()) {
             return self.receive(sink, &mut opened.body, opened.ends_surely, course);
         }
         std::thread::scope(|scope| {
@@ -237,6 +245,7 @@ impl Transfer<'_> {
             let mut body = Wide::new(scope, self, opened, position, first_byte);
             let received = self.receive(sink, &mut body, ends_surely, course);
             course.doubtful |= body.is_mixed();
+            sink.count_received(body.received_beside());
             received
         })
     }
@@ -244,7 +253,7 @@ impl Transfer<'_> {
     fn receive(
         &self,
         sink: &mut Sink<'_, '_>,
-        body: &mut impl Read,
+        body: &mut impl Incoming,
         ends_surely: bool,
         course: &mut Course,
     ) -> Result<Step, Break> {
@@ -252,6 +261,12 @@ impl Transfer<'_> {
             // Reading from the network looks at the token by itself, reading a file does not.
             if self.cancel.is_cancelled() {
                 return Err(Break::Stop(ImageError::Cancelled.into()));
+            }
+            if !body.is_ready(sink)? {
+                return Ok(Step::Part);
+            }
+            if sink.total().is_some_and(|total| sink.length() >= total) {
+                return Ok(Step::Whole);
             }
             let read = sink.receive_from(body)?;
             // The rest of an error page need not be waited for.
@@ -265,6 +280,7 @@ impl Transfer<'_> {
             match (read, sink.total()) {
                 (_, Some(total)) if sink.length() >= total => return Ok(Step::Whole),
                 (Ok(true), _) => {}
+                (Ok(false), Some(_)) if sink.is_at_part() => return Ok(Step::Part),
                 (Ok(false), Some(total)) => {
                     let error = TransferError::Short { received: sink.length(), total };
                     return Err(Break::Failure(Failure { error, retry: Retry::Yes }));

@@ -1,16 +1,16 @@
 //! [`Sink`]: where received bytes go, to the partial file and to the hash, and who hears of it.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Transfer;
 use super::hasher::Hasher;
 use super::space::{Reservation, is_nearly_full};
 use crate::buffer::Buffer;
-use crate::cache::{Note, Partial};
+use crate::cache::{Note, Partial, Parts};
 use crate::digest::Digest;
 use crate::error::ImageError;
-use crate::holes;
 use crate::progress::Event;
 use crate::sniff;
 
@@ -19,6 +19,23 @@ const REPORT: Duration = Duration::from_millis(50);
 
 /// Bytes between two looks at the room that is left, where nobody said how much is to come.
 const LOOK: u64 = 1 << 20;
+
+/// Where the bytes of one answer come from.
+pub(super) trait Incoming: Read {
+    /// Whether the next byte is to be read from here. It is not where it is in the file already, as
+    /// a part of an earlier transfer.
+    fn is_ready(&mut self, sink: &mut Sink<'_, '_>) -> Result<bool, ImageError> {
+        Ok(!sink.is_at_part())
+    }
+}
+
+impl Incoming for Box<dyn Read + Send> {}
+
+/// Bytes that have come could not be written; travels inside an [`io::Error`] of reading, where it
+/// was not the reader who wrote them.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write what was received")]
+pub(super) struct NotWritten(#[source] pub(super) io::Error);
 
 /// The receiving end of one transfer.
 pub(super) struct Sink<'a, 'p> {
@@ -51,14 +68,57 @@ impl<'a, 'p> Sink<'a, 'p> {
         })
     }
 
-    /// Bytes in the file.
+    /// Bytes in the file, from the beginning without a gap.
     pub(super) fn length(&self) -> u64 {
         self.partial.length()
+    }
+
+    /// Bytes in the file, wherever they are.
+    pub(super) fn bytes(&self) -> u64 {
+        self.partial.bytes()
     }
 
     /// Bytes that came since the sink was made.
     pub(super) fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Counts bytes that somebody else has written to the file.
+    pub(super) fn count_received(&mut self, bytes: u64) {
+        self.received += bytes;
+    }
+
+    /// Whether the next byte is there already.
+    pub(super) fn is_at_part(&self) -> bool {
+        self.partial.parts().is_some_and(|parts| parts.end_at(self.length()).is_some())
+    }
+
+    /// Where the next part begins that is there already, if one does before the end.
+    pub(super) fn next_part(&self) -> Option<u64> {
+        let total = self.total()?;
+        let missing = self.partial.parts()?.missing(self.length()..total);
+        missing.first().map(|gap| gap.end).filter(|&end| end < total)
+    }
+
+    /// Lets others write to the file, ahead of what comes here.
+    pub(super) fn write_in_parts(&mut self, total: u64) -> Result<Arc<Parts>, ImageError> {
+        self.partial.write_in_parts(total)
+    }
+
+    /// Hashes what is there of the next bytes.
+    pub(super) fn adopt(&mut self) -> Result<(), ImageError> {
+        let Some(parts) = self.partial.parts().map(Arc::clone) else { return Ok(()) };
+        while parts.end_at(self.length()).is_some() {
+            if self.transfer.cancel.is_cancelled() {
+                return Err(ImageError::Cancelled);
+            }
+            let mut buffer = self.hasher.buffer().map_err(|error| self.hash_failed(error))?;
+            let count = parts.read(buffer.space(), self.length());
+            let count = count.map_err(|error| self.hash_failed(error))?;
+            buffer.fill(count);
+            self.take(buffer, count as u64)?;
+        }
+        Ok(())
     }
 
     pub(super) fn note(&self) -> Option<&Note> {
@@ -93,7 +153,7 @@ impl<'a, 'p> Sink<'a, 'p> {
         // The promise of the attempt before must not count against this one.
         self.reservation = None;
         if let Some(total) = total {
-            let missing = total.saturating_sub(self.length());
+            let missing = total.saturating_sub(self.bytes());
             self.reservation = Some(self.transfer.space.reserve(self.partial.dir(), missing)?);
         }
         Ok(())
@@ -111,8 +171,17 @@ impl<'a, 'p> Sink<'a, 'p> {
         };
         let most = self.total().map_or(u64::MAX, |total| total.saturating_sub(self.length()));
         let more = self.fill(&mut buffer, body, most);
-        self.take(buffer)?;
-        Ok(more)
+        let count = buffer.bytes().len() as u64;
+        if let Err(error) = self.partial.append(buffer.bytes()) {
+            return Err(self.write_failed(error));
+        }
+        self.received += count;
+        self.take(buffer, count)?;
+        match more.map_err(io::Error::downcast::<NotWritten>) {
+            Ok(more) => Ok(Ok(more)),
+            Err(Ok(NotWritten(error))) => Err(self.write_failed(error)),
+            Err(Err(error)) => Ok(Err(error)),
+        }
     }
 
     /// Fills a buffer with at most `most` bytes, or as far as it comes until the next report is
@@ -129,6 +198,8 @@ impl<'a, 'p> Sink<'a, 'p> {
                     left -= count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The next bytes are in the file already.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
             if self.is_report_due() {
@@ -138,16 +209,12 @@ impl<'a, 'p> Sink<'a, 'p> {
         Ok(true)
     }
 
-    fn take(&mut self, buffer: Buffer) -> Result<(), ImageError> {
+    /// Counts and hashes bytes that are in the file.
+    fn take(&mut self, buffer: Buffer, count: u64) -> Result<(), ImageError> {
         let bytes = buffer.bytes();
         let first = self.length() == 0 && !bytes.is_empty();
         self.head = first.then(|| bytes[..bytes.len().min(sniff::HEAD)].to_vec());
-        if let Err(error) = holes::append(self.partial.file(), bytes, self.length()) {
-            return Err(self.write_failed(error));
-        }
-        let count = bytes.len() as u64;
         self.partial.grow(count);
-        self.received += count;
         match &mut self.reservation {
             Some(reservation) => reservation.spend(count),
             None => self.look_at_the_room(count)?,

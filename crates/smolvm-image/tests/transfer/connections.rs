@@ -33,6 +33,10 @@ fn a_slow_connection_gets_others_beside_it() {
         assert_eq!(kernel, content);
         let parts = parts_of(&server);
         assert!(parts.len() >= 10, "{parts:?}");
+        // One connection fetches several parts.
+        let requests = server.requests_for("/kernel");
+        let opened = requests.iter().filter(|request| !request.reuses_connection).count();
+        assert!(opened <= 9 && opened < parts.len(), "{opened} connections: {parts:?}");
         // Nothing is fetched twice, but for what was on its way when others took over.
         let sent = server.bytes_sent_for("/kernel");
         assert!(sent < (LENGTH as u64) + (3 << 20), "{sent} bytes were sent");
@@ -126,7 +130,7 @@ fn a_damaged_part_is_found() {
     let pin = sha256_hex(&content);
     let (scene, server) = (Scene::new(), Server::start());
     // In the tenth request for a part, whichever part that is, and in none after it.
-    let flips = (0..20).map(|part| Fault::FlipByteAt((part << 20) + 500_000));
+    let flips = (0..160).map(|part| Fault::FlipByteAt((part << 17) + 5000));
     let route = flips.fold(slow(&content), |route, flip| route.fault_on(10, flip));
     server.route("/kernel", route);
     let kernel = scene.fetch(&server.url("/kernel"), Some(&pin)).unwrap();
@@ -134,6 +138,24 @@ fn a_damaged_part_is_found() {
     let whole =
         server.requests_for("/kernel").iter().filter(|r| r.header("range").is_none()).count();
     assert_eq!(whole, 2, "once more from the beginning");
+}
+
+/// Where a server ends every connection after its answer, or closes it unseen, others are made.
+#[test]
+fn connections_that_do_not_go_on_are_made_anew() {
+    let content = noise(8, LENGTH);
+    let pin = sha256_hex(&content);
+    let (scene, server) = (Scene::new(), Server::start());
+    server.route("/kernel", slow(&content).fault(Fault::Header("Connection", "close".to_owned())));
+    assert_eq!(scene.fetch(&server.url("/kernel"), Some(&pin)).unwrap(), content);
+    assert!(server.requests_for("/kernel").iter().all(|request| !request.reuses_connection));
+
+    let (scene, server) = (Scene::new(), Server::start());
+    let dropped = [6, 8, 10]
+        .into_iter()
+        .fold(slow(&content), |route, request| route.fault_on(request, Fault::CloseUnanswered));
+    server.route("/kernel", dropped);
+    assert_eq!(scene.fetch(&server.url("/kernel"), Some(&pin)).unwrap(), content);
 }
 
 /// Behaviour 11: what has come in order is kept, and the next run goes on from there.

@@ -20,6 +20,7 @@ mod lengths;
 mod limits;
 mod nginx;
 mod offline;
+mod parts;
 mod progress;
 mod ranges;
 mod redirects;

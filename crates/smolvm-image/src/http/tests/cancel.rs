@@ -13,7 +13,7 @@ fn cancelled_while(client: Client, url: String, is_waiting: impl FnOnce()) -> Ht
     let cancel = CancelToken::new();
     let flag = cancel.clone();
     let download = thread::spawn(move || {
-        client.get(&url.parse().unwrap(), &[], &flag).and_then(|mut r| read_all(&mut r))
+        client.get(&url.parse().unwrap(), &[], None, &flag).and_then(|mut r| read_all(&mut r))
     });
     is_waiting();
     cancel.cancel();
@@ -72,9 +72,9 @@ fn a_cancelled_token_ends_everything_at_once() {
     server.route("/x", Route::new(vec![0; 10_000_000]));
     let cancel = CancelToken::new();
     let url = server.url("/x").parse().unwrap();
-    let mut response = client().get(&url, &[], &cancel).unwrap();
+    let mut response = client().get(&url, &[], None, &cancel).unwrap();
     cancel.cancel();
     assert!(matches!(read_all(&mut response).unwrap_err(), HttpError::Cancelled));
-    assert!(matches!(client().get(&url, &[], &cancel).unwrap_err(), HttpError::Cancelled));
+    assert!(matches!(client().get(&url, &[], None, &cancel).unwrap_err(), HttpError::Cancelled));
     assert_eq!(server.hits("/x"), 1);
 }

@@ -3,6 +3,7 @@
 mod bodies;
 mod cancel;
 mod credentials;
+mod kept;
 mod peer;
 mod proxies;
 mod redirects;
@@ -35,7 +36,7 @@ fn client_via(proxy: Option<&str>, extra_ca_file: Option<PathBuf>) -> Client {
 }
 
 fn get(client: &Client, url: &str) -> Result<Response, HttpError> {
-    client.get(&url.parse().unwrap(), &[], &CancelToken::new())
+    client.get(&url.parse().unwrap(), &[], None, &CancelToken::new())
 }
 
 /// The whole body, read in pieces of an odd size.

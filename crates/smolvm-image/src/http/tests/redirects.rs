@@ -18,7 +18,7 @@ fn a_redirect_is_followed_with_the_callers_headers() {
     server.route("/c", Route::new(b"0123456789".to_vec()).etag("\"v\""));
     let headers = [("Range", "bytes=4-".to_owned()), ("If-Range", "\"v\"".to_owned())];
     let url = server.url("/a").parse().unwrap();
-    let mut response = client().get(&url, &headers, &CancelToken::new()).unwrap();
+    let mut response = client().get(&url, &headers, None, &CancelToken::new()).unwrap();
     assert_eq!((response.status, response.url.path()), (206, "/c"));
     assert_eq!(read_all(&mut response).unwrap(), b"456789");
     let asked = server.requests();
@@ -39,7 +39,7 @@ fn another_server_gets_no_credentials() {
         [(with_user, &given[..0], "Basic dTpw"), (bare, &given[..], "Bearer z")]
     {
         let url = url.parse().unwrap();
-        let mut response = client().get(&url, headers, &CancelToken::new()).unwrap();
+        let mut response = client().get(&url, headers, None, &CancelToken::new()).unwrap();
         assert_eq!(read_all(&mut response).unwrap(), b"there");
         assert_eq!(response.url.username(), "");
         let here = first.requests();

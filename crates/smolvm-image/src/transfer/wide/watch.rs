@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long it looks before it says anything. A transfer that is over by then needs no help.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What one connection must bring, next to waiting for its first byte, for others to be worth
 /// their way there.
@@ -25,13 +25,19 @@ pub(super) struct Watch {
     bytes: u64,
     /// Time that was spent waiting for bytes, and not for the hash or the disk.
     waited: Duration,
-    /// Bytes a second before the last step.
-    before: f64,
+    /// What had come, and in what time, before the last step.
+    before: (u64, Duration),
 }
 
 impl Watch {
     pub(super) fn new(first_byte: Duration) -> Self {
-        Self { first_byte, began: Instant::now(), bytes: 0, waited: Duration::ZERO, before: 0.0 }
+        Self {
+            first_byte,
+            began: Instant::now(),
+            bytes: 0,
+            waited: Duration::ZERO,
+            before: (0, Duration::ZERO),
+        }
     }
 
     /// Counts a read.
@@ -46,6 +52,11 @@ impl Watch {
         self.began.elapsed() >= LOOK.max(3 * self.first_byte)
     }
 
+    /// Whether it has looked for so long that what has not helped by now will not.
+    pub(super) fn has_looked_enough(&self) -> bool {
+        self.began.elapsed() >= 4 * LOOK.max(3 * self.first_byte)
+    }
+
     /// Whether the one connection is what everybody waits for, and so slow that fetching a chunk
     /// of that size takes longer than getting to its first byte.
     pub(super) fn wants_more(&self, chunk: u64) -> bool {
@@ -56,22 +67,34 @@ impl Watch {
         waits && is_worth_it && self.rate() < ENOUGH
     }
 
+    /// Bytes that came before the last step in the time that it takes to get to a first byte.
+    pub(super) fn bytes_before_first(&self) -> u64 {
+        let (bytes, elapsed) = self.before;
+        let in_that_time = u128::from(bytes) * self.first_byte.as_micros();
+        u64::try_from(in_that_time / elapsed.as_micros().max(1)).unwrap_or(u64::MAX)
+    }
+
     /// Whether the last step has helped.
     pub(super) fn has_gained(&self) -> bool {
-        self.rate() > GAIN * self.before
+        self.rate() > GAIN * rate(self.before.0, self.before.1)
     }
 
     /// Begins to look anew, after a step.
     pub(super) fn step(&mut self) {
-        self.before = self.rate();
+        self.before = (self.bytes, self.began.elapsed());
         self.began = Instant::now();
         self.bytes = 0;
         self.waited = Duration::ZERO;
     }
 
     fn rate(&self) -> f64 {
-        self.bytes as f64 / self.began.elapsed().as_secs_f64().max(1e-6)
+        rate(self.bytes, self.began.elapsed())
     }
+}
+
+/// Bytes a second.
+fn rate(bytes: u64, elapsed: Duration) -> f64 {
+    bytes as f64 / elapsed.as_secs_f64().max(1e-6)
 }
 
 #[cfg(test)]
@@ -106,5 +129,16 @@ mod tests {
         assert!(!watch.has_gained());
         watch.count(5_000_000, Duration::ZERO);
         assert!(watch.has_gained());
+        assert!(watch.has_looked_enough());
+    }
+
+    #[test]
+    fn a_piece_is_worth_the_way_to_it() {
+        let mut watch = Watch::new(Duration::from_millis(100));
+        watch.began -= Duration::from_secs(1);
+        watch.count(10_000_000, Duration::ZERO);
+        watch.step();
+        let bytes = watch.bytes_before_first();
+        assert!((900_000..=1_000_000).contains(&bytes), "{bytes}");
     }
 }

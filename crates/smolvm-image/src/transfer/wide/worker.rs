@@ -1,14 +1,18 @@
-//! [`Job`]: how one of several connections fetches its part of a file.
+//! [`Job`]: how one of several connections fetches its parts of a file.
 
 use std::io::{self, Read};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::queue::Queue;
+use super::plan::{Claim, Plan};
+use crate::buffer::Buffer;
 use crate::cancel::CancelToken;
+use crate::http::Kept;
 use crate::source::{self, Answer, Ask, Opened, Validators};
 use crate::transfer::{Transfer, TransferError};
+
+/// What is written at once, in bytes: what is lost where the process is killed.
+const WRITE: usize = 64 << 10;
 
 /// What a connection needs to know of the file that it fetches a part of.
 #[derive(Clone)]
@@ -34,9 +38,8 @@ impl<'a> Job<'a> {
         self.total
     }
 
-    /// Connections that there may be at once.
-    pub(super) fn connections(&self) -> u8 {
-        self.transfer.connections
+    pub(super) fn transfer(&self) -> &'a Transfer<'a> {
+        self.transfer
     }
 
     pub(super) fn cancel(&self) -> &CancelToken {
@@ -49,57 +52,93 @@ impl<'a> Job<'a> {
         format!("{:?}:{:?}", url.host_str(), url.port_or_known_default())
     }
 
-    /// Bytes that came over other connections than the first, since this was last asked.
-    pub(super) fn take_received(&self) -> u64 {
-        self.received.swap(0, Ordering::Relaxed)
+    /// Bytes that came over other connections than the first.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
-    /// Fetches chunks until there are no more, or one cannot be had: that one is for others, who
-    /// may have better luck.
-    pub(super) fn work(&self, queue: &Queue) {
-        while let Some(chunk) = queue.claim(&self.cancel) {
-            match self.fetch(queue.range(chunk), queue.memory()) {
-                Ok(bytes) => queue.arrived(chunk, bytes),
-                Err(error) => {
-                    log::debug!("a connection less: {error}");
-                    queue.give_back(chunk);
-                    return;
-                }
+    /// Fetches pieces, over one connection where the server keeps it, until there are no more, or
+    /// one cannot be had: that one is for others, who may have better luck.
+    pub(super) fn work(&self, plan: &Plan) {
+        let (kept, mut buffer) = (Kept::default(), Buffer::new());
+        while let Some(claim) = plan.claim(&self.cancel) {
+            let fetched = self.fetch(plan, &claim, &kept, &mut buffer);
+            plan.give_back(&claim);
+            if let Err(error) = fetched {
+                log::debug!("a connection less: {error}");
+                return;
             }
         }
     }
 
-    fn fetch(&self, range: Range<u64>, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
-        let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-        let mut body = self.open(range.start, Some(range.end))?;
-        bytes.resize(length, 0);
-        let mut filled = 0;
-        while filled < length {
-            match body.read(&mut bytes[filled..]) {
+    fn fetch(
+        &self,
+        plan: &Plan,
+        claim: &Claim,
+        kept: &Kept,
+        buffer: &mut Buffer,
+    ) -> io::Result<()> {
+        let mut body = self.open(claim.range.start, Some(claim.range.end), Some(kept))?;
+        buffer.clear();
+        loop {
+            let more = self.fill(plan, claim, &mut body, buffer);
+            // What came before an error is kept.
+            plan.write(claim, buffer.bytes())?;
+            buffer.clear();
+            more?;
+            if plan.left(claim) == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Receives what is worth writing, or what is left of a claim.
+    fn fill(
+        &self,
+        plan: &Plan,
+        claim: &Claim,
+        body: &mut impl Read,
+        buffer: &mut Buffer,
+    ) -> io::Result<()> {
+        while buffer.bytes().len() < WRITE {
+            let have = buffer.bytes().len();
+            let left = usize::try_from(plan.left(claim)).unwrap_or(usize::MAX).saturating_sub(have);
+            let space = buffer.space();
+            let most = left.min(space.len());
+            if most == 0 {
+                return Ok(());
+            }
+            match body.read(&mut space[..most]) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
-                    filled += count;
+                    buffer.fill(count);
                     self.received.fetch_add(count as u64, Ordering::Relaxed);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(bytes)
+        Ok(())
     }
 
-    /// The bytes from a position to the end.
-    pub(super) fn open_rest(&self, position: u64) -> io::Result<Box<dyn Read + Send>> {
-        self.open(position, None)
+    /// The bytes of a range, over a connection of its own.
+    pub(super) fn open_alone(&self, start: u64, end: u64) -> io::Result<Box<dyn Read + Send>> {
+        self.open(start, Some(end).filter(|&end| end < self.total), None)
     }
 
     /// A part of the very version that the transfer began with.
-    fn open(&self, offset: u64, end: Option<u64>) -> io::Result<Box<dyn Read + Send>> {
+    fn open(
+        &self,
+        offset: u64,
+        end: Option<u64>,
+        kept: Option<&Kept>,
+    ) -> io::Result<Box<dyn Read + Send>> {
         let ask = Ask {
             offset,
             end,
             if_range: self.validators.if_range.as_deref(),
             total: Some(self.total),
+            kept,
             ..Ask::default()
         };
         let Transfer { client, asset, .. } = self.transfer;
