@@ -19,6 +19,8 @@ const BUFFERS: usize = 16;
 pub(super) struct Hasher {
     work: Option<SyncSender<Work>>,
     spare: Receiver<Buffer>,
+    /// One that was taken and not used.
+    unused: Option<Buffer>,
     made: usize,
     thread: Option<JoinHandle<io::Result<Sha256>>>,
     /// Ends the reading of the file.
@@ -58,11 +60,14 @@ impl Hasher {
             }
             Ok(hasher)
         })?;
-        Ok(Self { work: Some(work), spare, made: 0, thread: Some(thread), stop })
+        Ok(Self { work: Some(work), spare, unused: None, made: 0, thread: Some(thread), stop })
     }
 
     /// An empty buffer; waits for the hash where all are on their way.
     pub(super) fn buffer(&mut self) -> io::Result<Buffer> {
+        if let Some(buffer) = self.unused.take() {
+            return Ok(buffer);
+        }
         if let Ok(buffer) = self.spare.try_recv() {
             return Ok(buffer);
         }
@@ -74,6 +79,11 @@ impl Hasher {
     }
 
     pub(super) fn feed(&mut self, buffer: Buffer) -> io::Result<()> {
+        if buffer.bytes().is_empty() {
+            // The other thread need not wake up for nothing.
+            self.unused = Some(buffer);
+            return Ok(());
+        }
         self.send(Work::Bytes(buffer))
     }
 

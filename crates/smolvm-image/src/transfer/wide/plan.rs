@@ -28,7 +28,9 @@ pub(super) struct Plan {
     begin: u64,
     smallest: u64,
     state: Mutex<State>,
-    changed: Condvar,
+    /// For those who wait for something to claim, and for the reader.
+    claimable: Condvar,
+    came: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +47,10 @@ struct State {
     ended: bool,
     /// Why what has come could not be written.
     failure: Option<io::Error>,
+    /// Workers who wait, and the byte that the reader waits for. Nobody else is woken: with many
+    /// connections, that would cost more than what they bring.
+    idle: usize,
+    awaited: Option<u64>,
 }
 
 /// A stretch of bytes that one connection fetches. Others may take its end over.
@@ -69,7 +75,7 @@ impl Deref for Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.state().workers -= 1;
-        self.changed.notify_all();
+        self.came.notify_all();
     }
 }
 
@@ -97,7 +103,8 @@ impl Plan {
             begin: range.start,
             smallest,
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            claimable: Condvar::new(),
+            came: Condvar::new(),
         }
     }
 
@@ -148,7 +155,9 @@ impl Plan {
                 // One that is on its way may still be given back: the reader sees to that.
                 return None;
             }
-            state = self.wait(state);
+            state.idle += 1;
+            state = wait(&self.claimable, state);
+            state.idle -= 1;
         }
     }
 
@@ -183,12 +192,13 @@ impl Plan {
             let mut state = self.state();
             state.failure = Some(error);
             state.ended = true;
-            self.changed.notify_all();
+            self.wake(&state);
+            self.came.notify_all();
             return Err(copy);
         }
-        // The lock is for the reader, who may be about to wait.
-        let _state = self.state();
-        self.changed.notify_all();
+        if self.state().awaited.is_some_and(|at| granted.contains(&at)) {
+            self.came.notify_all();
+        }
         Ok(())
     }
 
@@ -200,14 +210,15 @@ impl Plan {
         {
             let at = state.open.partition_point(|piece| piece.start < range.start);
             state.open.insert(at, range);
+            self.wake(&state);
         }
-        self.changed.notify_all();
     }
 
     /// Tells which byte is hashed next. Pieces come near enough by it.
     pub(super) fn advance(&self, front: u64) {
-        self.state().front = front;
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.front = front;
+        self.wake(&state);
     }
 
     /// Waits for the byte at a position, the next one that is hashed.
@@ -227,19 +238,29 @@ impl Plan {
             if state.workers == 0 {
                 return Front::Abandoned;
             }
-            state = self.wait(state);
+            state.awaited = Some(position);
+            state = wait(&self.came, state);
+            state.awaited = None;
         }
     }
 
     /// From now on nothing is claimed; what is on its way still arrives.
     pub(super) fn end(&self) {
-        self.state().ended = true;
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.ended = true;
+        self.wake(&state);
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0
+    /// Wakes those who wait for something to claim.
+    fn wake(&self, state: &State) {
+        if state.idle > 0 {
+            self.claimable.notify_all();
+        }
     }
+}
+
+fn wait<'a>(changed: &Condvar, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    changed.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner).0
 }
 
 impl State {
