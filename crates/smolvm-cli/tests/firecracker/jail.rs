@@ -92,7 +92,7 @@ pub(crate) fn killed(outer: &Outer) {
 /// Whoever is not root has no jail, and the limits that need no privileges. Firecracker is chosen by
 /// itself where it is there, KVM works, and the machine has no network.
 pub(crate) fn of_an_ordinary_user(outer: &Outer) {
-    outer.good("install -d -o 65534 -g 65534 /home/nobody && chmod 666 /dev/kvm");
+    outer.good("install -d -o 65534 -g 65534 /home/nobody && chmod 666 /dev/kvm /dev/net/tun");
     let user = "setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/home/nobody smolvm";
     let doctor = outer.run(&format!("{user} doctor")).stdout().into_owned();
     assert!(doctor.contains("/opt/firecracker 1.12\n"), "{doctor}");
