@@ -5,7 +5,8 @@
 //! each with the number of a *channel*. The host opens a channel with a request that is an
 //! [opener](Request::is_opener), such as [`Request::Exec`]; the guest answers on the same channel,
 //! last of all with a [final](Reply::is_final) reply. Then the number is free again. Any number of
-//! channels (up to [`MAX_CHANNELS`]) are open at once.
+//! channels (up to [`MAX_CHANNELS`]) are open at once. The host of a guest that goes on from a
+//! snapshot says a [`Succession`] before its preamble.
 //!
 //! What is streamed (standard input and output, file contents) is sent only as far as the receiver
 //! has granted [credit](Request::Credit), beginning with [`WINDOW`] bytes a stream, so that neither
@@ -41,6 +42,7 @@ mod guest;
 mod preamble;
 mod reply;
 mod request;
+mod succession;
 mod window;
 mod wire;
 
@@ -52,6 +54,7 @@ pub use guest::{Network, PowerOff, Welcome};
 pub use preamble::{Nonce, Preamble, Scanner, Side};
 pub use reply::Reply;
 pub use request::Request;
+pub use succession::{Heard, Heir, Succession};
 pub use window::{MAX_CHANNELS, ReceiveWindow, SendWindow, WINDOW};
 
 /// The version of this protocol. Both sides say theirs in the [`Preamble`]; the lower one is

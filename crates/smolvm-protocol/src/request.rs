@@ -9,7 +9,7 @@ use crate::frame::{self, Frame};
 use crate::guest::{Network, PowerOff};
 use crate::wire::{Reader, Write as _};
 
-/// What the host says. The first nine open a channel, the others belong to an open one.
+/// What the host says. The first ten open a channel, the others belong to an open one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Request {
@@ -36,6 +36,9 @@ pub enum Request {
     Settle,
     /// Nothing. The answer: `Done`.
     Ping,
+    /// Make new random numbers from these bytes, which nobody else knows, and from what was there:
+    /// the guest goes on from a snapshot, as others may. The answer: `Done` or `Failed`.
+    Reseed(Vec<u8>),
 
     /// A part of [`Stream::Stdin`].
     Data(Vec<u8>),
@@ -65,6 +68,7 @@ mod kind {
     pub(super) const POWER_OFF: u8 = 7;
     pub(super) const SETTLE: u8 = 8;
     pub(super) const PING: u8 = 9;
+    pub(super) const RESEED: u8 = 10;
     pub(super) const DATA: u8 = 16;
     pub(super) const END: u8 = 17;
     pub(super) const CREDIT: u8 = 18;
@@ -78,13 +82,13 @@ impl Request {
     /// Whether it opens a channel.
     #[must_use]
     pub fn is_opener(&self) -> bool {
-        self.kind() <= kind::PING
+        self.kind() <= kind::RESEED
     }
 
     /// Whether a frame that the host sent opens a channel, without decoding it.
     #[must_use]
     pub fn frame_is_opener(frame: &Frame<'_>) -> bool {
-        (kind::EXEC..=kind::PING).contains(&frame.kind)
+        (kind::EXEC..=kind::RESEED).contains(&frame.kind)
     }
 
     /// Appends the request to `wire` as one frame.
@@ -103,6 +107,7 @@ impl Request {
             Self::PowerOff(_) => kind::POWER_OFF,
             Self::Settle => kind::SETTLE,
             Self::Ping => kind::PING,
+            Self::Reseed(_) => kind::RESEED,
             Self::Data(_) => kind::DATA,
             Self::End => kind::END,
             Self::Credit(..) => kind::CREDIT,
@@ -116,7 +121,7 @@ impl Request {
     fn write(&self, wire: &mut Vec<u8>) {
         match self {
             Self::Exec(exec) => exec.write(wire),
-            Self::Put(bytes) | Self::Get(bytes) | Self::Data(bytes) => {
+            Self::Put(bytes) | Self::Get(bytes) | Self::Data(bytes) | Self::Reseed(bytes) => {
                 wire.extend_from_slice(bytes);
             }
             Self::Connect(port) => wire.u16(*port),
@@ -151,6 +156,7 @@ impl Request {
             kind::POWER_OFF => Self::PowerOff(PowerOff::read(&mut reader)?),
             kind::SETTLE => Self::Settle,
             kind::PING => Self::Ping,
+            kind::RESEED => return Ok(Self::Reseed(reader.rest().to_vec())),
             kind::DATA => return Ok(Self::Data(reader.rest().to_vec())),
             kind::END => Self::End,
             kind::CREDIT => Self::Credit(Stream::read(&mut reader)?, reader.u32()?),

@@ -86,6 +86,7 @@ fn request() -> impl Strategy<Value = Request> {
         select(vec![PowerOff::Orderly, PowerOff::Now]).prop_map(Request::PowerOff),
         select(vec![Request::Settle, Request::Ping, Request::End, Request::Close]),
         bytes().prop_map(Request::Data),
+        bytes().prop_map(Request::Reseed),
         (stream(), any::<u32>()).prop_map(|(stream, bytes)| Request::Credit(stream, bytes)),
         entry().prop_map(Request::Entry),
         any::<u8>().prop_map(Request::Signal),

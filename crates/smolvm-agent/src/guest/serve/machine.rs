@@ -8,7 +8,7 @@ use smolvm_protocol::{Failure, Network};
 use super::failure::io_failure;
 use super::network;
 use crate::boot::console;
-use crate::sys::clock;
+use crate::sys::{clock, random};
 
 /// The machine that the agent runs on.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,16 @@ impl Machine {
         match self {
             Self::Guest => clock::set(since_1970)
                 .map_err(|error| io_failure("the guest's clock cannot be set", &error)),
+            #[cfg(test)]
+            Self::Untouched => Ok(()),
+        }
+    }
+
+    /// Makes new random numbers from this seed.
+    pub(super) fn reseed(self, seed: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Guest => random::reseed(seed)
+                .map_err(|error| io_failure("the guest's random numbers stay as they are", &error)),
             #[cfg(test)]
             Self::Untouched => Ok(()),
         }

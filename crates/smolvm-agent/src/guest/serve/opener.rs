@@ -71,6 +71,7 @@ pub(super) fn opened(
             None => Err(Reply::Done),
         },
         Request::Ping => Err(Reply::Done),
+        Request::Reseed(seed) => answer(shared.machine.reseed(&seed)),
         _ => Err(failed(FailureKind::Unsupported, "the agent does not know how to do that")),
     }
 }

@@ -8,8 +8,8 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use smolvm_protocol::{
-    Decoder, FailureKind, MAX_CHANNELS, Preamble, ProtocolError, Reply, Request, SESSION_CHANNEL,
-    Scanner, Side, Stream, Welcome,
+    Decoder, FailureKind, Heard, Heir, MAX_CHANNELS, Preamble, ProtocolError, Reply, Request,
+    SESSION_CHANNEL, Scanner, Side, Stream, Welcome,
 };
 
 use super::Guest;
@@ -33,8 +33,8 @@ pub(super) struct Session {
 enum Input {
     /// Its preamble has not come yet.
     Preamble(Scanner),
-    /// Requests come.
-    Requests(Decoder),
+    /// Requests come; or another host, once the guest goes on from a snapshot.
+    Requests(Decoder, Heir),
 }
 
 /// Why a session is over.
@@ -125,20 +125,33 @@ impl Session {
     }
 
     fn take(&mut self, bytes: &[u8], shared: &mut Shared) -> Result<(), ProtocolError> {
-        match &mut self.input {
-            Input::Requests(decoder) => decoder.push(bytes),
+        let heard = match &mut self.input {
+            Input::Requests(_, heir) => heir.push(bytes),
             Input::Preamble(scanner) => {
                 let Some((preamble, rest)) = scanner.push(bytes)? else {
                     return Ok(());
                 };
                 self.outbox.push_bytes(&Preamble::new(Side::Guest, preamble.nonce).encode());
                 self.outbox.push(SESSION_CHANNEL, &Reply::Welcome(welcome(shared.guest)));
-                let mut decoder = Decoder::default();
-                decoder.push(&rest);
-                self.input = Input::Requests(decoder);
+                self.input = Input::Requests(Decoder::default(), Heir::new(preamble.nonce));
+                return self.take(&rest, shared);
             }
+        };
+        let Heard { session, successor } = heard;
+        if let Some(rest) = successor {
+            // What the host of the snapshot was about to say is not for this guest.
+            self.restart();
+            return self.take(&rest, shared);
         }
-        while let Input::Requests(decoder) = &mut self.input
+        self.obey(&session, shared)
+    }
+
+    /// Does what the host asks for.
+    fn obey(&mut self, bytes: &[u8], shared: &mut Shared) -> Result<(), ProtocolError> {
+        if let Input::Requests(decoder, _) = &mut self.input {
+            decoder.push(bytes);
+        }
+        while let Input::Requests(decoder, _) = &mut self.input
             && let Some(frame) = decoder.next_frame()?
         {
             let (channel, length) = (frame.channel, frame.payload.len());

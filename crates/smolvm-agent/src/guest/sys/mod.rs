@@ -21,6 +21,7 @@ pub(crate) mod open_files;
 pub(crate) mod poll;
 pub(crate) mod process;
 pub(crate) mod pty;
+pub(crate) mod random;
 pub(crate) mod reboot;
 pub(crate) mod signal;
 pub(crate) mod signal_action;

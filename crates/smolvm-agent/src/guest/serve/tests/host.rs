@@ -8,8 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use smolvm_protocol::{
-    Decoder, Exec, Exit, Failure, MAX_PAYLOAD, Preamble, Program, Reply, Request, SESSION_CHANNEL,
-    Scanner, SendWindow, Side, Stream, Welcome,
+    Decoder, Exec, Exit, Failure, MAX_PAYLOAD, Nonce, Preamble, Program, Reply, Request,
+    SESSION_CHANNEL, Scanner, SendWindow, Side, Stream, Welcome,
 };
 
 use super::super::{Guest, machine::Machine, server::Server};
@@ -40,7 +40,7 @@ pub(super) struct Outcome {
     pub(super) exit: Exit,
 }
 
-const NONCE: [u8; 16] = *b"a test's nonce..";
+pub(super) const NONCE: [u8; 16] = *b"a test's nonce..";
 
 impl Agent {
     /// An agent, and what leads to it.
@@ -83,9 +83,14 @@ impl Host {
     }
 
     /// A host that greets an agent, which welcomes it.
-    pub(super) fn greet(agent: Agent, mut stream: UnixStream) -> Self {
-        stream.write_all(&Preamble::new(Side::Host, NONCE).encode()).unwrap();
-        let mut scanner = Scanner::for_guest(NONCE);
+    pub(super) fn greet(agent: Agent, stream: UnixStream) -> Self {
+        Self::greet_with(agent, stream, NONCE)
+    }
+
+    /// As [`greet`](Self::greet), with a nonce of the caller's.
+    pub(super) fn greet_with(agent: Agent, mut stream: UnixStream, nonce: Nonce) -> Self {
+        stream.write_all(&Preamble::new(Side::Host, nonce).encode()).unwrap();
+        let mut scanner = Scanner::for_guest(nonce);
         let mut buffer = [0; 4096];
         let rest = loop {
             let count = read(&mut stream, &mut buffer);

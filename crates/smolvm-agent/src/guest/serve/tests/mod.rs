@@ -8,4 +8,5 @@ mod copies;
 mod host;
 mod hostile;
 mod streams;
+mod succession;
 mod terminals;
