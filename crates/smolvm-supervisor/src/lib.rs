@@ -12,6 +12,8 @@ pub mod control;
 #[path = "program/egress.rs"]
 #[allow(dead_code, reason = "the program uses all of it")]
 pub mod egress;
+#[path = "program/hex.rs"]
+mod hex;
 #[path = "program/jail/plan.rs"]
 #[allow(dead_code, reason = "the program uses all of it")]
 pub mod jail;

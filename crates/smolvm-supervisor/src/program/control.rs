@@ -317,7 +317,8 @@ mod tests {
                     })
                     .with(Setting::FileSize(1 << 40))
                     .with(Setting::OpenFiles(64))
-                    .with(Setting::Init),
+                    .with(Setting::Init)
+                    .with(Setting::Succeeds(*b"sixteen bytes \0\xff")),
             ]),
             Order::Kill,
             Order::Delete,
@@ -355,6 +356,8 @@ mod tests {
             b"l2\x000\0\0a\0",
             b"l1\x002\0\0network\0",
             b"l1\x001\0\0tap x y\0a\0",
+            b"l1\x001\0\0succeeds 00112233445566778899aabbccddee+f\0a\0",
+            b"l1\x001\0\0succeeds 00\0a\0",
             b"l9999999999999999999\0\0",
             b"kx",
         ];

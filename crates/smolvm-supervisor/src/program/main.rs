@@ -14,6 +14,7 @@ mod control;
 mod directories;
 #[allow(dead_code, unreachable_pub, reason = "the library shows and uses all of it")]
 mod egress;
+mod hex;
 #[allow(dead_code, unreachable_pub, reason = "the library shows and uses a part of it")]
 mod jail;
 mod log;

@@ -4,7 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use smolvm_protocol::Nonce;
+
 use super::control::{Malformed, parse};
+use super::hex;
 
 /// What a VMM is started with besides its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +58,9 @@ pub enum Setting {
     /// It is the first process of a namespace of processes, all of which end with it. It is told by
     /// its standard input, a socket, what a [`jail`](super::jail) is told.
     Init,
+    /// Its guest goes on from a snapshot, at which the session with its agent had this nonce: the
+    /// supervisor takes over from the one of that time.
+    Succeeds(Nonce),
 }
 
 /// What a descriptor is.
@@ -93,6 +99,7 @@ impl Setting {
             }
             Self::FileSize(bytes) => format!("file-size {bytes}").into(),
             Self::OpenFiles(count) => format!("open-files {count}").into(),
+            Self::Succeeds(nonce) => format!("succeeds {}", hex::encode(nonce)).into(),
             Self::Group { path, limits } => {
                 let limits = limits.iter().map(|(name, value)| format!("{name}={value}"));
                 let limits = limits.collect::<Vec<_>>().join(",").replace(' ', "_");
@@ -139,6 +146,10 @@ impl Setting {
             }
             ("file-size", Some(bytes), None) => Ok(Self::FileSize(parse(bytes)?)),
             ("open-files", Some(count), None) => Ok(Self::OpenFiles(parse(count)?)),
+            ("succeeds", Some(nonce), None) => {
+                let nonce = nonce.to_str().and_then(hex::decode).ok_or(Malformed)?;
+                Ok(Self::Succeeds(nonce))
+            }
             _ => Err(Malformed),
         }
     }

@@ -8,7 +8,10 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use smolvm_protocol::Nonce;
+
 use super::control::How;
+use super::hex;
 
 /// The name of the file.
 pub const FILE: &str = "state";
@@ -44,6 +47,8 @@ pub struct State {
     pub started: Option<u64>,
     /// How it stands with the agent in the guest.
     pub agent: Agent,
+    /// The nonce of the session with the agent, once there is one.
+    pub session: Option<Nonce>,
 }
 
 /// What a VM does.
@@ -133,6 +138,9 @@ impl State {
             Agent::Ready => line("agent", b"ready"),
             Agent::Lost(why) => line("agent", format!("lost: {why}").as_bytes()),
         }
+        if let Some(nonce) = &self.session {
+            line("session", hex::encode(nonce).as_bytes());
+        }
         text
     }
 
@@ -165,6 +173,7 @@ impl State {
                 .collect(),
             started: value("started").and_then(|started| started.parse().ok()),
             agent,
+            session: value("session").and_then(hex::decode),
         })
     }
 }
@@ -195,11 +204,15 @@ impl Process {
         Some((Self { pid, start_time }, state))
     }
 
-    fn encode(self) -> String {
+    /// Its form in the file.
+    #[must_use]
+    pub fn encode(self) -> String {
         format!("{} {}", self.pid, self.start_time)
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads what [`encode`](Self::encode) has written.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (pid, start_time) = text.split_once(' ')?;
         Some(Self { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? })
     }

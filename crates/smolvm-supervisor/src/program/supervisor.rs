@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::arguments::{Arguments, Mode};
-use crate::control::{How, Order, Report};
+use crate::control::{How, Order, Report, Setting};
 use crate::directories::{ClaimError, Directories};
 use crate::machine::{LOOK_AGAIN, Machine, Output};
 use crate::mux::{End, Mux};
@@ -96,6 +96,7 @@ fn first_state(mode: Mode, directory: &std::path::Path, runtime: PathBuf) -> io:
         helpers: Vec::new(),
         started: past.and_then(|past| past.started),
         agent: Agent::Awaited,
+        session: None,
     };
     state.write(directory)?;
     Ok(state)
@@ -141,6 +142,7 @@ impl Supervisor {
             mux.flush();
             if *mux.agent() != self.state.agent {
                 self.state.agent = mux.agent().clone();
+                self.state.session = mux.nonce();
                 if self.state.agent == Agent::Ready {
                     self.machine.forget_copies();
                 }
@@ -209,13 +211,17 @@ impl Supervisor {
         }
         let socket = self.directories.runtime.join(state::AGENT_SOCKET);
         let mux = &mut self.mux;
-        let launched = self.machine.proceed(|vsock| {
-            if let Some(vsock) = vsock {
+        let launched = self.machine.proceed(|vmm| {
+            if let Some(vsock) = &vmm.socket {
                 *mux = Some(Mux::over_vsock(&socket, vsock)?);
                 return Ok(None);
             }
             let (host, guest) = UnixStream::pair()?;
-            *mux = Some(Mux::new(&socket, host)?);
+            let succeeds = vmm.settings.iter().find_map(|setting| match setting {
+                Setting::Succeeds(nonce) => Some(*nonce),
+                _ => None,
+            });
+            *mux = Some(Mux::new(&socket, host, succeeds)?);
             Ok(Some(guest))
         });
         match launched {
@@ -225,6 +231,7 @@ impl Supervisor {
                 self.state.helpers = self.machine.helpers();
                 self.state.started = Some(state::now());
                 self.state.agent = Agent::Awaited;
+                self.state.session = None;
                 self.write_state();
                 self.owner.tell(&Report::Launched(vmm.pid));
             }
@@ -244,6 +251,7 @@ impl Supervisor {
         self.directories.clear_runtime();
         self.state.status = Status::Ended { how, at: state::now() };
         self.state.helpers.clear();
+        self.state.session = None;
         self.write_state();
         self.owner.tell(&Report::Ended(how));
     }

@@ -13,7 +13,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use smolvm_protocol::{Decoder, Preamble, Reply, Request, SESSION_CHANNEL, Scanner, Side, Welcome};
-use smolvm_supervisor::control::{Order, Program, Report};
+use smolvm_supervisor::control::{Order, Program, Report, Setting};
 
 use crate::client::Client;
 use crate::rig::{Place, Supervisor, TIMEOUT, eventually};
@@ -66,16 +66,21 @@ fn program(rendezvous: &Path) -> Program {
 impl Vm {
     /// Makes and starts a VM.
     pub(crate) fn start(place: &Place, id: &str) -> Self {
+        Self::start_with(place, id, Vec::new())
+    }
+
+    /// As [`start`](Self::start), with settings of the VMM.
+    pub(crate) fn start_with(place: &Place, id: &str, settings: Vec<Setting>) -> Self {
         let rendezvous = UnixListener::bind(place.path().join(format!("{id}.sock"))).unwrap();
         rendezvous.set_nonblocking(true).unwrap();
         let mut supervisor = place.make(id, "owned", Vec::new());
-        let guest = Guest::launch(&mut supervisor, &rendezvous);
+        let guest = Guest::launch(&mut supervisor, &rendezvous, settings);
         Self { supervisor, guest, rendezvous }
     }
 
     /// Starts the VMM again.
     pub(crate) fn launch(&mut self) {
-        self.guest = Guest::launch(&mut self.supervisor, &self.rendezvous);
+        self.guest = Guest::launch(&mut self.supervisor, &self.rendezvous, Vec::new());
     }
 
     /// Starts a VM whose guest has answered, with a client that has seen it.
@@ -106,9 +111,14 @@ impl Vm {
 }
 
 impl Guest {
-    fn launch(supervisor: &mut Supervisor, rendezvous: &UnixListener) -> Self {
+    fn launch(
+        supervisor: &mut Supervisor,
+        rendezvous: &UnixListener,
+        settings: Vec<Setting>,
+    ) -> Self {
         let address = rendezvous.local_addr().unwrap();
-        supervisor.launch(vec![program(address.as_pathname().unwrap())]);
+        let program = program(address.as_pathname().unwrap());
+        supervisor.launch(vec![settings.into_iter().fold(program, Program::with)]);
         let mut visit = None;
         eventually("the VMM runs", || {
             visit = rendezvous.accept().ok();
@@ -127,6 +137,11 @@ impl Guest {
     /// Answers the host.
     pub(crate) fn greet(&mut self) {
         let preamble = self.preamble();
+        self.answer(preamble);
+    }
+
+    /// Answers a preamble.
+    pub(crate) fn answer(&mut self, preamble: Preamble) {
         self.say_bytes(&Preamble::new(Side::Guest, preamble.nonce).encode());
         self.say(SESSION_CHANNEL, &Reply::Welcome(welcome()));
     }

@@ -17,4 +17,5 @@ mod jail;
 mod launch;
 mod ownership;
 mod rig;
+mod succession;
 mod vsock;

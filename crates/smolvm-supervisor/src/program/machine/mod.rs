@@ -80,11 +80,10 @@ impl Machine {
     }
 
     /// Goes on with the launch. Returns the VMM once it runs. `channel` makes the agent's channel
-    /// and returns the guest's end of it, where the VMM is to have that; it is told the socket that
-    /// leads to the guest's vsock, where that is the way.
+    /// for that program, and returns the guest's end of it, where the VMM is to have that.
     pub(crate) fn proceed(
         &mut self,
-        channel: impl FnOnce(Option<&Path>) -> std::io::Result<Option<UnixStream>>,
+        channel: impl FnOnce(&Program) -> std::io::Result<Option<UnixStream>>,
     ) -> Result<Option<Process>, String> {
         let Some(mut launch) = self.launch.take() else { return Ok(None) };
         match launch.proceed(&mut self.helpers) {
@@ -102,7 +101,7 @@ impl Machine {
                 });
             }
         }
-        let started = channel(launch.vmm.socket.as_deref()).and_then(|agent| {
+        let started = channel(&launch.vmm).and_then(|agent| {
             let neighbour = self.helpers.last().map(|helper| helper.process);
             Child::vmm(&launch.vmm, Endowment { agent, files: self.files.clone(), neighbour })
         });

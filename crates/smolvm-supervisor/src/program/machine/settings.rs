@@ -63,6 +63,8 @@ pub(super) fn apply(
             Setting::FileSize(bytes) => preparation.file_size = Some(*bytes),
             Setting::OpenFiles(count) => preparation.open_files = Some(*count),
             Setting::Init => preparation.is_init = true,
+            // That is for who speaks with its guest.
+            Setting::Succeeds(_) => {}
         }
     }
     Ok(belongings)

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use smolvm_protocol::{
     Decoder, Frame, Nonce, Preamble, ProtocolError, Reply, SESSION_CHANNEL, Scanner, Side,
+    Succession,
 };
 
 use super::outgoing::Outgoing;
@@ -15,6 +16,8 @@ pub(super) struct Guest {
     pub(super) socket: UnixStream,
     pub(super) outgoing: Outgoing,
     phase: Phase,
+    /// What tells the session from all others.
+    pub(super) nonce: Nonce,
 }
 
 /// How far the session is.
@@ -43,15 +46,19 @@ pub(super) enum Heard {
 }
 
 impl Guest {
-    /// Begins a session with whoever is or will be at the other end.
-    pub(super) fn new(socket: UnixStream) -> io::Result<Self> {
+    /// Begins a session with whoever is or will be at the other end; with a guest that goes on from
+    /// a snapshot, in place of the session that has the nonce of `succeeds`.
+    pub(super) fn new(socket: UnixStream, succeeds: Option<Nonce>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let mut nonce = Nonce::default();
         File::open("/dev/urandom")?.read_exact(&mut nonce)?;
         let mut outgoing = Outgoing::default();
+        if let Some(nonce) = succeeds {
+            outgoing.end().extend_from_slice(&Succession { nonce }.encode());
+        }
         outgoing.end().extend_from_slice(&Preamble::new(Side::Host, nonce).encode());
         let phase = Phase::Awaited(Scanner::for_guest(nonce));
-        Ok(Self { socket, outgoing, phase })
+        Ok(Self { socket, outgoing, phase, nonce })
     }
 
     /// The frame by which the guest said who it is, once it has.

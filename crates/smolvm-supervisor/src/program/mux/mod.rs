@@ -18,7 +18,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use smolvm_protocol::{ProtocolError, Reply, Request, WINDOW};
+use smolvm_protocol::{Nonce, ProtocolError, Reply, Request, WINDOW};
 
 use self::channel::{Channels, ClientId, Verdict};
 use self::client::Client;
@@ -73,9 +73,14 @@ const MAX_STRAYS: u32 = 10_000;
 const LINGER: Duration = Duration::from_millis(500);
 
 impl Mux {
-    /// Listens on `socket` for clients, and speaks with the guest over `channel`.
-    pub(crate) fn new(socket: &Path, channel: UnixStream) -> io::Result<Self> {
-        Ok(Self { guest: Some(Guest::new(channel)?), ..Self::without_guest(socket)? })
+    /// Listens on `socket` for clients, and speaks with the guest over `channel`, in place of the
+    /// session whose nonce is that of `succeeds`.
+    pub(crate) fn new(
+        socket: &Path,
+        channel: UnixStream,
+        succeeds: Option<Nonce>,
+    ) -> io::Result<Self> {
+        Ok(Self { guest: Some(Guest::new(channel, succeeds)?), ..Self::without_guest(socket)? })
     }
 
     /// Listens on `socket` for clients, and speaks with the guest over its vsock, to which the VMM
@@ -110,6 +115,11 @@ impl Mux {
         &self.agent
     }
 
+    /// The nonce of the session with the agent, once that answers.
+    pub(crate) fn nonce(&self) -> Option<Nonce> {
+        self.guest.as_ref().filter(|guest| guest.welcome().is_some()).map(|guest| guest.nonce)
+    }
+
     /// After what time to [dial](Self::dial) again, if that is to be done.
     pub(crate) fn dials_again(&self) -> Option<Duration> {
         self.dial.as_ref().and_then(Dial::patience)
@@ -119,7 +129,8 @@ impl Mux {
     pub(crate) fn dial(&mut self) {
         let Some(channel) = self.dial.as_mut().and_then(Dial::proceed) else { return };
         self.dial = None;
-        match Guest::new(channel) {
+        // Whoever was connected before a snapshot was cut off by it.
+        match Guest::new(channel, None) {
             Ok(guest) => self.guest = Some(guest),
             Err(error) => self.lose_guest(format!("cannot speak with the guest: {error}")),
         }
