@@ -82,6 +82,11 @@ impl Assets {
         })
     }
 
+    /// The image's own kernel, whatever was made of it.
+    pub(crate) fn image_kernel(&self) -> &File {
+        self.image_kernel.as_ref().unwrap_or(&self.kernel_file)
+    }
+
     /// Opens what a machine was made of, if its root file system is still the same.
     pub(crate) fn reopen(record: &Record, dirs: &VmDirs) -> Result<Self, VmError> {
         let initrd = record.initrd.as_ref().map(BootFile::at);

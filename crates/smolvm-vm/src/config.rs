@@ -328,12 +328,7 @@ impl VmConfig {
         if let Some(size) = self.disk_size_mib {
             range("disk_size_mib", size, 1, 64 << 20)?;
         }
-        for (name, value) in &self.env {
-            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-                let wanted = "a name without = and NUL, a value without NUL".to_owned();
-                return Err(VmError::Value { what: "env", value: name.clone(), wanted });
-            }
-        }
+        check_env(&self.env)?;
         if let Some(arguments) =
             self.boot_args.as_ref().filter(|text| text.contains(char::is_control))
         {
@@ -342,6 +337,17 @@ impl VmConfig {
         }
         Ok(())
     }
+}
+
+/// Refuses what cannot be a variable of an environment.
+pub(crate) fn check_env(env: &BTreeMap<String, String>) -> Result<(), VmError> {
+    for (name, value) in env {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            let wanted = "a name without = and NUL, a value without NUL".to_owned();
+            return Err(VmError::Value { what: "env", value: name.clone(), wanted });
+        }
+    }
+    Ok(())
 }
 
 impl From<&LocalImage> for VmConfig {

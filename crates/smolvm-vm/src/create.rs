@@ -37,6 +37,7 @@ pub(crate) fn create(config: VmConfig) -> Result<SmolVm, VmError> {
         Ok(record) => Ok(SmolVm {
             id,
             dirs,
+            backend,
             env: config.env.into_iter().collect(),
             machine: Mutex::new(Machine {
                 record,
@@ -132,6 +133,7 @@ fn furnish(
         egress: EgressRecord(config.egress.clone()),
         nested_virtualization: config.nested_virtualization,
         address: network::address(config.network.into()),
+        started: None,
         runtime: dirs.runtime.clone(),
     };
     if config.detached {

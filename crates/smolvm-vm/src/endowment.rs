@@ -20,6 +20,8 @@ use crate::supervisor::{Access, Setting};
 pub(crate) struct Endowment<'a> {
     pub(crate) record: &'a Record,
     pub(crate) dirs: &'a VmDirs,
+    /// Whether it boots a kernel.
+    pub(crate) has_kernel: bool,
     /// Whether it starts with an initrd.
     pub(crate) has_initrd: bool,
     pub(crate) accelerator: Accelerator,
@@ -118,7 +120,8 @@ impl Endowment<'_> {
             // Another user cannot open what is root's, not even by its descriptor.
             Ok(Some(user)) => {
                 let kernel = PathBuf::from(format!("/proc/self/fd/{KERNEL_FD}"));
-                vec![file(KERNEL_FD, Access::Copy, &kernel), user.setting()]
+                let kernel = self.has_kernel.then(|| file(KERNEL_FD, Access::Copy, &kernel));
+                kernel.into_iter().chain([user.setting()]).collect()
             }
             Err(why) => {
                 tell_once(&USER_NOTICE, Some(&format!("QEMU runs as root: {why}")));

@@ -12,6 +12,7 @@ use crate::initrd::InitrdError;
 use crate::kernel::KernelError;
 use crate::network::NetworkError;
 use crate::session::SessionError;
+use crate::snapshot::SnapshotError;
 use crate::state::VmState;
 use crate::supervisor::SupervisorError;
 
@@ -52,7 +53,7 @@ pub enum VmError {
     },
 
     /// The machine does not run.
-    #[error("the VM '{id}' is not running, it is {state}. Start it first")]
+    #[error("the VM '{id}' is not running, it is {state}. {} it first", remedy(*state))]
     NotRunning {
         /// The machine.
         id: String,
@@ -136,6 +137,19 @@ pub enum VmError {
         /// What is wrong.
         source: SupervisorError,
     },
+    /// The VMM did not do what it was told.
+    #[error("the VM '{id}' was not {action}: {reason}")]
+    Vmm {
+        /// The machine.
+        id: String,
+        /// What was to become of it.
+        action: &'static str,
+        /// What the VMM says, or what happened instead.
+        reason: String,
+    },
+    /// A snapshot was not made, or no machine goes on from it.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The guest's agent could not do what it was asked to, or is not to be believed.
     #[error("the VM '{id}': {source}")]
     Session {
@@ -223,6 +237,8 @@ pub enum VmErrorKind {
     Boot,
     /// A command could not be run in the guest.
     Command,
+    /// A snapshot.
+    Snapshot,
     /// The caller ended it.
     Cancelled,
 }
@@ -250,11 +266,13 @@ impl VmError {
                 VmErrorKind::Cancelled
             }
             Self::Session { .. } => VmErrorKind::Command,
+            Self::Snapshot(_) => VmErrorKind::Snapshot,
             Self::Accel(_)
             | Self::Backend(_)
             | Self::Firecracker(_)
             | Self::Disk(_)
             | Self::Supervisor { .. }
+            | Self::Vmm { .. }
             | Self::ForeignDirectory { .. }
             | Self::Record { .. }
             | Self::Home
@@ -264,6 +282,13 @@ impl VmError {
 
     pub(crate) fn io(path: &Path, action: &'static str, source: impl Into<io::Error>) -> Self {
         Self::Io { path: path.to_owned(), action, source: source.into() }
+    }
+}
+
+fn remedy(state: VmState) -> &'static str {
+    match state {
+        VmState::Paused => "Resume",
+        _ => "Start",
     }
 }
 

@@ -8,6 +8,7 @@
 //! <vms>/<id>/lock             held by its supervisor, as long as that lives
 //! <vms>/<id>/console.log      the end of what the guest's console said; .1: what was before
 //! <vms>/<id>/vmm.log          what the VMM said
+//! <vms>/<id>/paused           what stands still, and for whom (`pause`)
 //! <vms>/<id>/initrd.img       what the machine boots with
 //! <vms>/<id>/disk.*           its own disk
 //! <vms>/<id>/vmm/             files that Firecracker opens while it runs (`/files` in its jail)
@@ -89,6 +90,10 @@ impl VmDirs {
 
     pub(crate) fn vmm_log(&self) -> PathBuf {
         self.state.join("vmm.log")
+    }
+
+    pub(crate) fn paused(&self) -> PathBuf {
+        self.state.join("paused")
     }
 
     pub(crate) fn initrd(&self) -> PathBuf {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::accel::Accelerator;
+use crate::backend::{Variant, Version};
 use crate::config::{BackendChoice, NetworkMode};
 use crate::disk::{BaseUse, IsolatedDisk};
 use crate::error::VmError;
@@ -43,8 +45,21 @@ pub(crate) struct Record {
     #[serde(default)]
     pub(crate) nested_virtualization: bool,
     pub(crate) address: Option<IpAddr>,
+    /// How it was started last. It runs like that, if it runs.
+    #[serde(default)]
+    pub(crate) started: Option<Started>,
     /// Where its sockets are while it runs: depends on who started it.
     pub(crate) runtime: PathBuf,
+}
+
+/// How a machine was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Started {
+    pub(crate) variant: Variant,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) vcpu_count: u32,
+    /// The version of the VMM.
+    pub(crate) version: Version,
 }
 
 /// Where what the guest writes goes to.

@@ -7,7 +7,11 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use crate::backend::Backend;
 use crate::config::BackendChoice;
+use crate::id::VmId;
+use crate::pause;
+use crate::places::VmDirs;
 use crate::supervisor::{How, Status};
 
 /// How a virtual machine does.
@@ -19,6 +23,8 @@ pub enum VmState {
     Created,
     /// It runs.
     Running,
+    /// It stands still, with all that it has in memory, until it is resumed.
+    Paused,
     /// It was stopped, or has ended by itself in order.
     Stopped,
     /// It ended otherwise.
@@ -60,6 +66,14 @@ pub struct VmInfo {
 }
 
 impl VmState {
+    /// The state of a machine: one that runs may be paused.
+    pub(crate) fn of_machine(id: &VmId, dirs: &VmDirs, backend: Backend, status: Status) -> Self {
+        match Self::of(status) {
+            Self::Running if pause::is_paused(id, dirs, backend) => Self::Paused,
+            state => state,
+        }
+    }
+
     /// The state of a machine whose supervisor says this of it.
     pub(crate) fn of(status: Status) -> Self {
         /// `SIGKILL` and `SIGTERM`: somebody has ended the VMM.
@@ -81,6 +95,7 @@ impl fmt::Display for VmState {
         formatter.write_str(match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Stopped => "stopped",
             Self::Error => "error",
         })

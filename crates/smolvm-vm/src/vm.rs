@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use smolvm_image::CancelToken;
 
 use crate::assets::Assets;
-use crate::boot;
+use crate::backend::Backend;
+use crate::boot::{self, Origin};
 use crate::config::VmConfig;
 use crate::console;
 use crate::create;
 use crate::error::VmError;
 use crate::id::VmId;
+use crate::pause::{self, Note};
 use crate::places::VmDirs;
 use crate::record::Record;
 use crate::session::{Command, CommandResult, Forward, Process, Session, SessionError};
@@ -46,6 +48,8 @@ use crate::supervisor::{self, Supervisor};
 pub struct SmolVm {
     pub(crate) id: VmId,
     pub(crate) dirs: VmDirs,
+    /// What runs it.
+    pub(crate) backend: Backend,
     /// The environment of every command.
     pub(crate) env: Vec<(String, String)>,
     /// What is started, stopped and removed by one thread at a time.
@@ -104,6 +108,13 @@ impl Vm {
         let vm = SmolVm::new(config)?;
         vm.start_within(boot_timeout)?;
         Ok(Self(vm))
+    }
+}
+
+impl Vm {
+    /// One that was started otherwise.
+    pub(crate) fn of(vm: SmolVm) -> Self {
+        Self(vm)
     }
 }
 
@@ -171,17 +182,19 @@ impl SmolVm {
         cancel: &CancelToken,
     ) -> Result<(), VmError> {
         let mut machine = self.machine();
-        if self.state() == VmState::Running {
-            return Ok(());
+        match self.state() {
+            VmState::Running => return Ok(()),
+            state @ VmState::Paused => return Err(self.not_running(state)),
+            _ => {}
         }
         *self.current_session() = None;
-        let session = boot::boot(self, &mut machine, boot_timeout, cancel)?;
-        *self.current_session() = Some(session);
+        let session = boot::boot(self, &mut machine, Origin::Kernel, boot_timeout, cancel)?;
+        self.keep_session(session);
         Ok(())
     }
 
     /// Ends the guest in order, within [`DEFAULT_STOP_TIMEOUT`]; then by force. Does nothing where
-    /// it does not run. It can be started again, with its disk as it is.
+    /// it does not run; one that is paused goes on for that. It can be started again, with its disk as it is.
     ///
     /// # Errors
     /// [`VmError::Supervisor`] where not even force ends it.
@@ -195,8 +208,11 @@ impl SmolVm {
     /// As [`stop`](Self::stop).
     pub fn stop_within(&self, timeout: Duration) -> Result<(), VmError> {
         let machine = self.machine();
-        if self.state() != VmState::Running {
-            return Ok(());
+        match self.state() {
+            VmState::Running => {}
+            // It cannot end in order while it stands still.
+            VmState::Paused => drop(Note::take(&self.dirs)?.resume(&self.id, self.backend)),
+            _ => return Ok(()),
         }
         let session = self.session().ok();
         *self.current_session() = None;
@@ -231,7 +247,7 @@ impl SmolVm {
     /// [`VmError::NotRunning`], or [`VmError::NoAddress`] where it has no network.
     pub fn get_ip(&self) -> Result<IpAddr, VmError> {
         match self.state() {
-            VmState::Running => {}
+            VmState::Running | VmState::Paused => {}
             state => return Err(self.not_running(state)),
         }
         self.machine().record.address.ok_or_else(|| VmError::NoAddress { id: self.id.to_string() })
@@ -341,17 +357,26 @@ impl SmolVm {
         VmError::Session { id: self.id.to_string(), source }
     }
 
+    /// Takes a session for the calls that follow.
+    pub(crate) fn keep_session(&self, session: Session) {
+        *self.current_session() = Some(session);
+    }
+
     /// The session, whose calls end once the token is cancelled.
     pub(crate) fn session_unless(&self, cancel: &CancelToken) -> Result<Session, VmError> {
         Ok(self.connected(cancel)?.cancelled_by(cancel))
     }
 
-    fn session(&self) -> Result<Session, VmError> {
+    pub(crate) fn session(&self) -> Result<Session, VmError> {
         self.connected(&CancelToken::new())
     }
 
     /// The connection to the agent, made anew where it has ended.
     fn connected(&self, cancel: &CancelToken) -> Result<Session, VmError> {
+        // A session stays open while the guest stands still.
+        if pause::is_paused(&self.id, &self.dirs, self.backend) {
+            return Err(self.not_running(VmState::Paused));
+        }
         let mut current = self.current_session();
         if let Some(session) = current.as_ref().filter(|session| session.is_open()) {
             return Ok(session.clone());
@@ -371,15 +396,16 @@ impl SmolVm {
         self.env.iter().fold(command, |command, (name, value)| command.default_env(name, value))
     }
 
-    fn state(&self) -> VmState {
+    pub(crate) fn state(&self) -> VmState {
         // Its owner has ended, or somebody has removed it.
         if !self.dirs.state.exists() {
             return VmState::Stopped;
         }
-        VmState::of(supervisor::status(&self.dirs.state))
+        let status = supervisor::status(&self.dirs.state);
+        VmState::of_machine(&self.id, &self.dirs, self.backend, status)
     }
 
-    fn not_running(&self, state: VmState) -> VmError {
+    pub(crate) fn not_running(&self, state: VmState) -> VmError {
         VmError::NotRunning { id: self.id.to_string(), state }
     }
 }

@@ -80,6 +80,7 @@ impl Vms {
         Ok(SmolVm {
             id,
             dirs,
+            backend: Backend::of(record.backend),
             env: Vec::new(),
             machine: Mutex::new(Machine { record, supervisor: None, assets: None }),
             session: Mutex::new(None),
@@ -101,7 +102,7 @@ pub(crate) fn info(record: &Record, dirs: &VmDirs) -> VmInfo {
     let status = supervisor::status(&dirs.state);
     VmInfo {
         id: record.id.to_string(),
-        state: VmState::of(status),
+        state: VmState::of_machine(&record.id, dirs, Backend::of(record.backend), status),
         created: SystemTime::UNIX_EPOCH + Duration::from_secs(record.created),
         detached: record.detached,
         process: status.vmm(),

@@ -3,16 +3,10 @@
 use smolvm_protocol::Nonce;
 
 pub(super) fn encode(nonce: &Nonce) -> String {
-    nonce.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:032x}", u128::from_be_bytes(*nonce))
 }
 
 pub(super) fn decode(text: &str) -> Option<Nonce> {
-    let mut nonce = Nonce::default();
-    if text.len() != nonce.len() * 2 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, digits) in nonce.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    }
-    Some(nonce)
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then(|| u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)).flatten()
 }

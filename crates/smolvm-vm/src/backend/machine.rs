@@ -2,6 +2,8 @@
 
 use std::os::fd::RawFd;
 
+use serde::{Deserialize, Serialize};
+
 use crate::accel::Accelerator;
 use crate::disk::Format;
 use crate::kernel::Architecture;
@@ -25,12 +27,16 @@ pub(crate) struct MachineSpec {
     pub(crate) nested_virtualization: bool,
     /// The address on vsock, where the host has it.
     pub(crate) vsock_cid: Option<u32>,
+    /// Whether it goes on from a snapshot: then it boots nothing, and is given what it is to be
+    /// when it has been made.
+    pub(crate) incoming: bool,
     /// The descriptor of the socket on which QEMU listens for what it is told while it runs.
     pub(crate) qmp_socket: RawFd,
 }
 
 /// The kinds of machine, in the order in which they are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Variant {
     /// Few devices, on virtio-mmio, told to the kernel by ACPI.
     Microvm,

@@ -16,6 +16,6 @@ pub(crate) use kernel_arguments::kernel_arguments;
 pub(crate) use machine::{Disk, MachineSpec, Nic, Variant};
 pub use qemu::QemuError;
 pub(crate) use qemu::{Qemu, in_path};
-#[cfg(test)]
+pub(crate) use qmp::Qmp;
 pub(crate) use version::Version;
 pub(crate) use vmm::{Backend, Vmm};

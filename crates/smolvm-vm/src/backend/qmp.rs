@@ -1,6 +1,7 @@
 //! [`Qmp`]: what a running QEMU is told and asked, in its monitor protocol ("QEMU Machine Protocol
 //! Specification", docs/interop/qmp-spec.txt).
 
+mod migration;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +63,22 @@ pub(crate) enum Command {
     QmpCapabilities,
     #[serde(rename = "query-status")]
     QueryStatus,
+    /// Stop the guest's processors.
+    Stop,
+    /// Have them go on.
+    Cont,
+    /// Take a descriptor, and call it by a name.
+    #[serde(rename = "getfd")]
+    GetFd,
+    #[serde(rename = "migrate-set-parameters")]
+    MigrateSetParameters,
+    /// Write what the machine is to a descriptor.
+    Migrate,
+    /// Read what the machine is to be from a descriptor.
+    #[serde(rename = "migrate-incoming")]
+    MigrateIncoming,
+    #[serde(rename = "query-migrate")]
+    QueryMigrate,
     /// Press the power button.
     SystemPowerdown,
     /// End, without asking the guest.
@@ -71,6 +88,8 @@ pub(crate) enum Command {
 #[derive(Serialize)]
 struct Execute {
     execute: Command,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<serde_json::Value>,
 }
 
 /// A line from QEMU: one of the fields is there.
@@ -122,6 +141,16 @@ impl Qmp {
         serde_json::from_value(result).map_err(|error| self.malformed(error))
     }
 
+    /// Stops the guest's processors; returns when they have stopped.
+    pub(crate) fn stop(&mut self) -> Result<(), QmpError> {
+        self.execute(Command::Stop).map(drop)
+    }
+
+    /// Has the guest's processors go on.
+    pub(crate) fn cont(&mut self) -> Result<(), QmpError> {
+        self.execute(Command::Cont).map(drop)
+    }
+
     /// Presses the power button; a guest need not care.
     pub(crate) fn system_powerdown(&mut self) -> Result<(), QmpError> {
         self.execute(Command::SystemPowerdown).map(drop)
@@ -133,16 +162,36 @@ impl Qmp {
     }
 
     fn execute(&mut self, command: Command) -> Result<serde_json::Value, QmpError> {
-        let mut line = serde_json::to_vec(&Execute { execute: command })
-            .map_err(|error| self.malformed(error))?;
-        line.push(b'\n');
+        self.execute_with(command, None)
+    }
+
+    fn execute_with(
+        &mut self,
+        command: Command,
+        arguments: Option<serde_json::Value>,
+    ) -> Result<serde_json::Value, QmpError> {
+        let line = self.line(command, arguments)?;
         self.within_deadline()?;
         self.stream.get_mut().write_all(&line).map_err(|error| self.io(error))?;
+        self.answer(command)
+    }
+
+    fn line(
+        &self,
+        command: Command,
+        arguments: Option<serde_json::Value>,
+    ) -> Result<Vec<u8>, QmpError> {
+        let mut line = serde_json::to_vec(&Execute { execute: command, arguments })
+            .map_err(|error| self.malformed(error))?;
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    fn answer(&mut self, command: Command) -> Result<serde_json::Value, QmpError> {
         loop {
             let message = self.receive()?;
             if let Some(refusal) = message.error {
-                let socket = self.socket.clone();
-                return Err(QmpError::Refused { socket, command, description: refusal.desc });
+                return Err(self.refused(command, refusal.desc));
             }
             if let Some(result) = message.result {
                 return Ok(result);
@@ -200,6 +249,10 @@ impl Qmp {
         QmpError::Io { socket: self.socket.clone(), source }
     }
 
+    fn refused(&self, command: Command, description: String) -> QmpError {
+        QmpError::Refused { socket: self.socket.clone(), command, description }
+    }
+
     fn malformed(&self, reason: impl fmt::Display) -> QmpError {
         QmpError::Malformed { socket: self.socket.clone(), reason: reason.to_string() }
     }
@@ -210,6 +263,13 @@ impl fmt::Display for Command {
         formatter.write_str(match self {
             Self::QmpCapabilities => "qmp_capabilities",
             Self::QueryStatus => "query-status",
+            Self::Stop => "stop",
+            Self::Cont => "cont",
+            Self::GetFd => "getfd",
+            Self::MigrateSetParameters => "migrate-set-parameters",
+            Self::Migrate => "migrate",
+            Self::MigrateIncoming => "migrate-incoming",
+            Self::QueryMigrate => "query-migrate",
             Self::SystemPowerdown => "system_powerdown",
             Self::Quit => "quit",
         })

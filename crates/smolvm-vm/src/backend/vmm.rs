@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::qemu::arguments;
-use super::qmp::Qmp;
-use super::{Firecracker, FirecrackerError, MachineSpec, Qemu, Variant, firecracker};
+use super::qmp::{Qmp, QmpError};
+use super::{Firecracker, FirecrackerError, MachineSpec, Qemu, Variant, Version, firecracker};
 use crate::accel::{self, Accel, AccelError, Accelerator, Chosen};
 use crate::config::{BackendChoice, VmConfig};
 use crate::disk::Isolation;
@@ -123,10 +123,26 @@ impl Backend {
         }
     }
 
+    /// Stops the guest's processors; returns when they have stopped.
+    pub(crate) fn pause(self, dirs: &VmDirs, deadline: Instant) -> Result<(), String> {
+        match self {
+            Self::Qemu => tell(&dirs.qmp_socket(), deadline, Qmp::stop),
+            Self::Firecracker => firecracker::pause(dirs, deadline),
+        }
+    }
+
+    /// Has the guest's processors go on.
+    pub(crate) fn resume(self, dirs: &VmDirs, deadline: Instant) -> Result<(), String> {
+        match self {
+            Self::Qemu => tell(&dirs.qmp_socket(), deadline, Qmp::cont),
+            Self::Firecracker => firecracker::resume(dirs, deadline),
+        }
+    }
+
     /// Asks the guest to end in order, by hardware; whether the VMM took that.
     pub(crate) fn press_button(self, dirs: &VmDirs, deadline: Instant) -> bool {
         match self {
-            Self::Qemu => say(&dirs.qmp_socket(), deadline, Qmp::system_powerdown),
+            Self::Qemu => tell(&dirs.qmp_socket(), deadline, Qmp::system_powerdown).is_ok(),
             Self::Firecracker => firecracker::press_keys(dirs, deadline),
         }
     }
@@ -135,7 +151,7 @@ impl Backend {
     /// killed.
     pub(crate) fn quit(self, dirs: &VmDirs, deadline: Instant) -> bool {
         match self {
-            Self::Qemu => say(&dirs.qmp_socket(), deadline, Qmp::quit),
+            Self::Qemu => tell(&dirs.qmp_socket(), deadline, Qmp::quit).is_ok(),
             Self::Firecracker => false,
         }
     }
@@ -151,6 +167,14 @@ impl From<Backend> for BackendChoice {
 }
 
 impl Vmm {
+    /// The version of the program.
+    pub(crate) fn version(&self) -> Version {
+        match self {
+            Self::Qemu(qemu) => qemu.version,
+            Self::Firecracker(firecracker) => firecracker.version,
+        }
+    }
+
     /// The kinds of machine to try for a kernel.
     pub(crate) fn variants(&self, guest: Architecture) -> &'static [Variant] {
         match self {
@@ -203,8 +227,13 @@ fn on_firecracker(config: &VmConfig) -> Result<(), FirecrackerError> {
     Ok(())
 }
 
-/// Says one thing to QEMU; whether it was taken.
-fn say<E>(socket: &Path, deadline: Instant, say: impl FnOnce(&mut Qmp) -> Result<(), E>) -> bool {
+/// Tells QEMU one thing.
+fn tell(
+    socket: &Path,
+    deadline: Instant,
+    tell: impl FnOnce(&mut Qmp) -> Result<(), QmpError>,
+) -> Result<(), String> {
     let left = deadline.saturating_duration_since(Instant::now());
-    Qmp::connect(socket, left).is_ok_and(|mut qmp| say(&mut qmp).is_ok())
+    let told = Qmp::connect(socket, left).and_then(|mut qmp| tell(&mut qmp));
+    told.map_err(|error| error.to_string())
 }

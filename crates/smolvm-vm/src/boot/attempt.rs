@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::failure::Failed;
-use super::{Boot, NETWORK_NOTICE, tell_once};
+use super::{Boot, NETWORK_NOTICE, Origin, tell_once};
 use crate::backend::Variant;
 use crate::error::VmError;
 use crate::network::{self, GuestNetwork, NetworkPlan};
@@ -40,7 +40,11 @@ impl Boot<'_> {
         }
         let spec = self.spec(variant, &network);
         let program = self.vmm.program(&spec, &self.endowment(&network));
-        programs.push(program.map_err(|error| Failed::ForGood(error.into()))?);
+        let program = program.map_err(|error| Failed::ForGood(error.into()))?;
+        programs.push(match self.origin {
+            Origin::Kernel => program,
+            Origin::Snapshot(source) => source.settings().into_iter().fold(program, Program::with),
+        });
         let launched = self.supervisor.launch(&programs);
         launched.map_err(|source| {
             Failed::ForGood(VmError::Supervisor { id: self.vm.id.to_string(), source })
@@ -48,10 +52,17 @@ impl Boot<'_> {
 
         let gives_up =
             || self.cancel.is_cancelled() || self.supervisor.wait_ended(Duration::ZERO).is_some();
-        let switched_on = self.vmm.switch_on(&spec, &self.vm.dirs, self.deadline, gives_up);
-        if let Err(error) = switched_on {
-            return Err(Failed::ForGood(self.refused(error)));
-        }
+        let switched_on = match self.origin {
+            Origin::Kernel => {
+                let switched_on = self.vmm.switch_on(&spec, &self.vm.dirs, self.deadline, gives_up);
+                switched_on.map_err(|error| self.refused(error))
+            }
+            Origin::Snapshot(source) => {
+                let loaded = source.load(&self.vm.dirs, self.deadline);
+                loaded.map_err(|failed| self.not_loaded(source, failed))
+            }
+        };
+        switched_on.map_err(Failed::ForGood)?;
         let socket = self.vm.dirs.agent_socket();
         match Session::connect_unless(&socket, self.deadline, self.cancel) {
             Ok(session) => {
@@ -63,8 +74,12 @@ impl Boot<'_> {
         }
     }
 
-    /// Tells the guest the time and its address.
+    /// Tells the guest the time and its address. One of a snapshot has the random numbers of all
+    /// others of that before it is given others, first of all.
     fn set_up(&self, session: &Session, network: &NetworkPlan) -> Result<(), VmError> {
+        if matches!(self.origin, Origin::Snapshot(_)) {
+            session.reseed().map_err(|source| self.vm.session_error(source))?;
+        }
         session.set_time().map_err(|source| self.vm.session_error(source))?;
         if let Some(device) = &network.device {
             let network = for_agent(&device.guest.get()?, self.vm.id.as_str());

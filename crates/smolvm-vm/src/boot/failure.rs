@@ -7,6 +7,7 @@ use crate::backend::FirecrackerError;
 use crate::console;
 use crate::error::VmError;
 use crate::session::SessionError;
+use crate::snapshot::{LoadFailed, Source};
 
 /// How long the end of a VMM may take to be heard of, after its agent's channel has ended.
 const END: Duration = Duration::from_secs(2);
@@ -57,6 +58,19 @@ impl Boot<'_> {
             return VmError::Cancelled { id: self.vm.id.to_string() };
         }
         if ended { self.failed(self.last_words()) } else { error.into() }
+    }
+
+    /// Ends a VMM that did not take the snapshot, and says why it did not.
+    pub(super) fn not_loaded(&self, source: &Source, failed: LoadFailed) -> VmError {
+        let ended = self.supervisor.wait_ended(Duration::from_millis(100)).is_some();
+        let _ = self.supervisor.kill();
+        match failed {
+            _ if self.cancel.is_cancelled() => VmError::Cancelled { id: self.vm.id.to_string() },
+            LoadFailed::Snapshot(error) => error.into(),
+            LoadFailed::Vmm(reason) => {
+                source.not_loaded(if ended { self.last_words() } else { reason }).into()
+            }
+        }
     }
 
     /// What the VMM said last; it may have refused to start at all.

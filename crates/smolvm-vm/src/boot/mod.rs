@@ -13,18 +13,30 @@ use self::failure::Failed;
 pub(crate) use self::spec::ON_DISK;
 use crate::accel::Accelerator;
 use crate::assets::Assets;
-use crate::backend::{Backend, Vmm};
+use crate::backend::{Backend, Variant, Vmm};
 use crate::boot_slot::BootSlot;
 use crate::create;
 use crate::error::VmError;
 use crate::network;
+use crate::record::Started;
 use crate::session::Session;
+use crate::snapshot::Source;
 use crate::supervisor::Supervisor;
 use crate::vm::{Machine, SmolVm};
+
+/// What a machine is at its start.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    /// One that has just been switched on, and boots its kernel.
+    Kernel,
+    /// What it was when a snapshot was made of it.
+    Snapshot(&'a Source),
+}
 
 /// One start of a machine.
 struct Boot<'a> {
     vm: &'a SmolVm,
+    origin: Origin<'a>,
     machine: &'a Machine,
     assets: &'a Assets,
     supervisor: &'a Supervisor,
@@ -36,10 +48,11 @@ struct Boot<'a> {
     cancel: &'a CancelToken,
 }
 
-/// Boots a machine, and returns once its agent answers.
+/// Boots a machine, or has it go on from a snapshot, and returns once its agent answers.
 pub(crate) fn boot(
     vm: &SmolVm,
     machine: &mut Machine,
+    origin: Origin<'_>,
     timeout: Duration,
     cancel: &CancelToken,
 ) -> Result<Session, VmError> {
@@ -68,6 +81,7 @@ pub(crate) fn boot(
     };
     let boot = Boot {
         vm,
+        origin,
         machine,
         assets,
         supervisor,
@@ -78,11 +92,13 @@ pub(crate) fn boot(
         deadline: Instant::now() + timeout,
         cancel,
     };
-    let session = boot.run()?;
+    let (session, variant) = boot.run()?;
+    let (accelerator, version) = (boot.accelerator, boot.vmm.version());
+    let started = Started { variant, accelerator, vcpu_count: boot.vcpu_count(), version };
     let (record, runtime) = (&mut machine.record, &vm.dirs.runtime);
     let address = network::address_in(record.network.into(), runtime)?;
-    if record.address != address {
-        record.address = address;
+    if record.address != address || record.started.as_ref() != Some(&started) {
+        (record.address, record.started) = (address, Some(started));
         // Others read it there.
         record.write(&vm.dirs)?;
     }
@@ -102,15 +118,23 @@ pub(crate) fn tell_once(told: &AtomicBool, notice: Option<&str>) {
 }
 
 impl Boot<'_> {
-    /// Tries one kind of machine after the other, until a guest finds its disk.
-    fn run(&self) -> Result<Session, VmError> {
+    /// Tries one kind of machine after the other, until a guest finds its disk. One of a snapshot
+    /// has found it.
+    fn run(&self) -> Result<(Session, Variant), VmError> {
+        if let Origin::Snapshot(source) = self.origin {
+            let variant = source.variant();
+            return match self.attempt(variant) {
+                Ok(session) => Ok((session, variant)),
+                Err(Failed::ForGood(error) | Failed::NoDevices(error)) => Err(error),
+            };
+        }
         if self.initrd().is_some() {
             self.write_initrd()?;
         }
         let mut last = None;
         for &variant in self.vmm.variants(self.assets.kernel.architecture) {
             match self.attempt(variant) {
-                Ok(session) => return Ok(session),
+                Ok(session) => return Ok((session, variant)),
                 Err(Failed::ForGood(error)) => return Err(error),
                 Err(Failed::NoDevices(error)) => {
                     log::info!("the VM '{}' found no disk as {variant:?}", self.vm.id);

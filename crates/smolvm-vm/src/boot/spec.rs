@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use super::Boot;
+use super::{Boot, Origin};
 use crate::accel::Accelerator;
 use crate::assets::{KERNEL_FD, ROOTFS_FD};
 use crate::backend::{self, Backend, Disk, MachineSpec, Nic, Variant};
@@ -49,9 +49,10 @@ impl Boot<'_> {
         Ok(())
     }
 
-    /// The initrd, where the kernel unpacks one.
+    /// The initrd, where a kernel is booted that unpacks one.
     pub(super) fn initrd(&self) -> Option<RawFd> {
-        (!self.assets.kernel.starts_from_disk()).then_some(INITRD_FD)
+        let has_none = self.assets.kernel.starts_from_disk() || self.is_restored();
+        (!has_none).then_some(INITRD_FD)
     }
 
     /// What the VMM is started with.
@@ -59,6 +60,7 @@ impl Boot<'_> {
         Endowment {
             record: &self.machine.record,
             dirs: &self.vm.dirs,
+            has_kernel: !self.is_restored(),
             has_initrd: self.initrd().is_some(),
             accelerator: self.accelerator,
             vcpu_count: self.vcpu_count(),
@@ -87,7 +89,11 @@ impl Boot<'_> {
         }
     }
 
-    fn vcpu_count(&self) -> u32 {
+    fn is_restored(&self) -> bool {
+        matches!(self.origin, Origin::Snapshot(_))
+    }
+
+    pub(super) fn vcpu_count(&self) -> u32 {
         self.machine.record.vcpu_count.unwrap_or(match self.accelerator {
             Accelerator::Kvm => 2,
             Accelerator::Tcg => 1,
@@ -115,6 +121,7 @@ impl Boot<'_> {
             network: network.device.as_ref().map(|device| nic(self.backend, device)),
             nested_virtualization: record.nested_virtualization,
             vsock_cid: None,
+            incoming: self.is_restored(),
             qmp_socket: QMP_FD,
         }
     }

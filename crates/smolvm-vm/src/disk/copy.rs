@@ -3,24 +3,22 @@
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 
 use rustix::io::Errno;
 
 use super::error::DiskError;
 use super::staging::Staging;
-use super::{Base, Isolation, extents};
+use super::{Base, extents};
 
 /// How much is copied by one call at the most, so that a signal is not kept waiting.
 const STEP: usize = 64 << 20;
 /// How much is copied through memory at once, where the kernel cannot copy by itself.
 const BUFFER: usize = 1 << 20;
 
-/// Makes a disk of `size` bytes, not less than the base has.
-pub(super) fn make(base: Base<'_>, directory: &Path, size: u64) -> Result<(), DiskError> {
+/// Makes `disk` one of `size` bytes, not less than the base has.
+pub(super) fn make(base: Base<'_>, disk: Staging, size: u64) -> Result<(), DiskError> {
     let extents = extents::of(base)?;
     let needed = extents.iter().map(|extent| extent.end - extent.start).sum();
-    let disk = Staging::create(directory, Isolation::Copy)?;
     disk.require(needed)?;
     disk.set_length(size)?;
     let mut copy = Copy { base, disk: &disk, needed, buffer: Vec::new() };

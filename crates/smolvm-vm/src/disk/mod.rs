@@ -21,13 +21,13 @@ mod tests;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-#[cfg(test)]
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use agent::add_agent;
 pub use error::DiskError;
 pub(crate) use share::share;
+use staging::Staging;
 
 /// An image's root file system, open for reading: the descriptor whose content was verified.
 #[derive(Debug, Clone, Copy)]
@@ -157,6 +157,15 @@ impl IsolatedDisk {
         directory.join(self.isolation.file_name())
     }
 
+    /// Opens its file for reading.
+    pub(crate) fn open_to_read(&self, directory: &Path) -> Result<File, DiskError> {
+        let path = self.path(directory);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&path, flags, rustix::fs::Mode::empty())
+            .map(File::from)
+            .map_err(|error| DiskError::io("open", &path, error.into()))
+    }
+
     /// Opens its file for a VMM, for reading and writing.
     #[cfg(test)]
     pub(crate) fn open(&self, directory: &Path) -> Result<File, DiskError> {
@@ -181,10 +190,14 @@ pub(crate) fn isolate(
     let size = size_of_disk(base, request.size)?;
     let make_one = |isolation: Isolation| -> Result<IsolatedDisk, DiskError> {
         let size = match isolation {
-            Isolation::Reflink => reflink::make(base, directory, size).map(|()| size),
+            Isolation::Reflink => {
+                reflink::make(base, Staging::create(directory, isolation)?, size).map(|()| size)
+            }
             Isolation::Overlay => overlay::make(directory, size).map(|()| size),
             Isolation::Scratch => scratch::make(directory, request.size.unwrap_or(0).max(size)),
-            Isolation::Copy => copy::make(base, directory, size).map(|()| size),
+            Isolation::Copy => {
+                copy::make(base, Staging::create(directory, isolation)?, size).map(|()| size)
+            }
         }?;
         Ok(IsolatedDisk { isolation, size })
     };
@@ -208,6 +221,21 @@ pub(crate) fn isolate(
     }
     let reason = "no way to make one works here".to_owned();
     Err(DiskError::Unsupported { isolation: "isolated", reason })
+}
+
+/// Makes another file like that of a disk in `directory`, under the same name: one that shares its
+/// blocks where that is possible, else a copy in which holes stay holes.
+pub(crate) fn duplicate(
+    disk: &IsolatedDisk,
+    file: Base<'_>,
+    directory: &Path,
+) -> Result<(), DiskError> {
+    let size = extents::length(file)?;
+    let staging = || Staging::create(directory, disk.isolation);
+    match reflink::make(file, staging()?, size) {
+        Err(error) if error.leaves_other_ways() => copy::make(file, staging()?, size),
+        result => result,
+    }
 }
 
 /// The size of a disk in whole sectors.

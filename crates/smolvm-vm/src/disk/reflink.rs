@@ -1,16 +1,13 @@
 //! A copy that shares its blocks with the base until one of the two is written to.
 
-use std::path::Path;
-
 use rustix::io::Errno;
 
+use super::Base;
 use super::error::DiskError;
 use super::staging::Staging;
-use super::{Base, Isolation};
 
-/// Makes a disk of `size` bytes, not less than the base has.
-pub(super) fn make(base: Base<'_>, directory: &Path, size: u64) -> Result<(), DiskError> {
-    let disk = Staging::create(directory, Isolation::Reflink)?;
+/// Makes `disk` one of `size` bytes, not less than the base has.
+pub(super) fn make(base: Base<'_>, disk: Staging, size: u64) -> Result<(), DiskError> {
     match rustix::fs::ioctl_ficlone(disk.file(), base.file) {
         Ok(()) => {}
         Err(error @ (Errno::NOSPC | Errno::DQUOT)) => {
@@ -24,7 +21,7 @@ pub(super) fn make(base: Base<'_>, directory: &Path, size: u64) -> Result<(), Di
             let reason = format!(
                 "the file systems of {} and {} do not share blocks ({error})",
                 base.path.display(),
-                directory.display()
+                disk.path().display()
             );
             return Err(DiskError::Unsupported { isolation: "reflink", reason });
         }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use rustix::rand::{GetRandomFlags, getrandom};
 use smolvm_protocol::{Network, PowerOff, Request};
 
 use super::Session;
@@ -14,6 +15,9 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long a guest may take to say that it is going to end.
 const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// The bytes of a seed: twice what the kernel's generator holds.
+const SEED: usize = 64;
 
 impl Session {
     /// Returns once the agent has answered.
@@ -35,6 +39,20 @@ impl Session {
         let nanos = since_1970.unwrap_or_default().as_nanos();
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
         self.ask(&Request::SetTime(nanos), "set its clock", ANSWER)
+    }
+
+    /// Gives the guest's kernel new random numbers to begin with, from those of this host.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_time`](Self::set_time).
+    pub fn reseed(&self) -> Result<(), SessionError> {
+        let mut seed = vec![0; SEED];
+        getrandom(&mut seed, GetRandomFlags::empty()).map_err(|error| SessionError::Host {
+            action: "make random numbers",
+            source: error.into(),
+        })?;
+        self.ask(&Request::Reseed(seed), "take new random numbers", ANSWER)
     }
 
     /// Sets the guest's network up.

@@ -20,7 +20,7 @@ pub(crate) use smolvm_supervisor::control::{Access, How, Program, Setting};
 pub use self::error::SupervisorError;
 pub(crate) use self::leftovers::{kill_vmm, remove, sweep};
 pub(crate) use self::spawn::{Mode, Supervisor};
-pub(crate) use self::status::{Status, status, wait_until_ended};
+pub(crate) use self::status::{Status, session, status, vmm, wait_until_ended};
 
 /// The number of the first file in the VMM.
 pub(crate) const FIRST_FILE: RawFd = 10;

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use smolvm_protocol::Nonce;
 use smolvm_supervisor::control::How;
-use smolvm_supervisor::state::{self, State};
+use smolvm_supervisor::state::{self, Process, State};
 
 /// How a machine does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,25 @@ pub(crate) fn status(directory: &Path) -> Status {
         },
         None => Status::Created,
     }
+}
+
+/// The VMM of the machine with this directory, while it runs.
+pub(crate) fn vmm(directory: &Path) -> Option<Process> {
+    match running(directory)?.status {
+        state::Status::Running(vmm) => Some(vmm),
+        state::Status::Created | state::Status::Ended { .. } => None,
+    }
+}
+
+/// The nonce of the session with the agent of the machine with this directory, while it runs and
+/// its agent answers.
+pub(crate) fn session(directory: &Path) -> Option<Nonce> {
+    running(directory)?.session
+}
+
+fn running(directory: &Path) -> Option<State> {
+    status(directory).vmm()?;
+    read(directory)
 }
 
 /// Waits until a machine does not run; returns whether that was before the deadline.

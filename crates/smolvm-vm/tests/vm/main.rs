@@ -23,3 +23,4 @@ mod networks;
 mod owner;
 mod privileges;
 mod remains;
+mod snapshots;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use api::{
     ActionType, BootSource, CacheType, Drive, EntropyDevice, InstanceActionInfo, InstanceInfo,
-    MachineConfiguration, NetworkInterface, Vsock,
+    MachineConfiguration, NetworkInterface, Running, Vm, Vsock,
 };
 use client::{ApiError, Client};
 pub use error::FirecrackerError;
@@ -140,6 +140,22 @@ impl Firecracker {
             cache_type: CacheType::Writeback,
         }
     }
+}
+
+/// Stops the guest's processors.
+pub(crate) fn pause(dirs: &VmDirs, deadline: Instant) -> Result<(), String> {
+    set(dirs, Running::Paused, deadline)
+}
+
+/// Has the guest's processors go on.
+pub(crate) fn resume(dirs: &VmDirs, deadline: Instant) -> Result<(), String> {
+    set(dirs, Running::Resumed, deadline)
+}
+
+fn set(dirs: &VmDirs, state: Running, deadline: Instant) -> Result<(), String> {
+    let mut client =
+        Client::connect(&dirs.api_socket(), deadline).map_err(|error| error.to_string())?;
+    client.give(&Vm { state }).map_err(|error| error.to_string())
 }
 
 /// Presses Ctrl-Alt-Del, at which many guests end in order; whether that was taken.

@@ -36,11 +36,16 @@ pub(crate) fn arguments(machine: &MachineSpec) -> Vec<OsString> {
     line.option("-cpu", processor);
     line.option("-smp", machine.vcpu_count.to_string());
     line.option("-m", format!("{}M", machine.mem_size_mib));
-    line.option("-kernel", path_of(machine.kernel));
-    if let Some(initrd) = machine.initrd {
-        line.option("-initrd", path_of(initrd));
+    if machine.incoming {
+        // What it boots was read long ago, and is in its memory.
+        line.option("-incoming", "defer");
+    } else {
+        line.option("-kernel", path_of(machine.kernel));
+        if let Some(initrd) = machine.initrd {
+            line.option("-initrd", path_of(initrd));
+        }
+        line.option("-append", machine.command_line.as_str());
     }
-    line.option("-append", machine.command_line.as_str());
 
     line.option("-chardev", "stdio,id=console,signal=off");
     line.option("-serial", "chardev:console");
@@ -214,6 +219,7 @@ mod tests {
             network: Some(Nic::Stream { number: 15, mac: "52:54:00:00:00:01".to_owned() }),
             nested_virtualization: false,
             vsock_cid: None,
+            incoming: false,
             qmp_socket: 14,
         }
     }
@@ -282,6 +288,14 @@ mod tests {
         assert!(line(&machine).contains("-netdev tap,id=net,fd=8 -device virtio-net-device"));
         machine.network = None;
         assert!(!line(&machine).contains("-netdev"));
+    }
+
+    #[test]
+    fn a_machine_of_a_snapshot_waits_for_it_and_boots_nothing() {
+        let machine = MachineSpec { incoming: true, ..machine(Variant::Microvm) };
+        let line = line(&machine);
+        assert!(line.contains("-m 512M -incoming defer -chardev"), "{line}");
+        assert!(!line.contains("-kernel") && !line.contains("-initrd"), "{line}");
     }
 
     #[test]

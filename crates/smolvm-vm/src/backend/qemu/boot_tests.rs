@@ -100,6 +100,7 @@ impl Place {
             network: Some(Nic::Restricted { mac: "52:54:00:12:34:56".to_owned() }),
             nested_virtualization: false,
             vsock_cid: None,
+            incoming: false,
             qmp_socket,
         }
     }

@@ -9,13 +9,14 @@ use crate::backend::Qemu;
 use crate::kernel::Architecture;
 
 /// A QEMU that waits before its guest's first instruction.
-fn start_qemu(socket: &Path) -> Option<Child> {
+fn start_qemu(socket: &Path, more: &[&str]) -> Option<Child> {
     let Ok(qemu) = Qemu::find(Architecture::X86_64) else {
         smolvm_testkit::skip("there is no QEMU");
         return None;
     };
     let mut command = std::process::Command::new(qemu.program);
     command.args(["-M", "microvm", "-accel", "tcg", "-nodefaults", "-display", "none", "-S"]);
+    command.args(more);
     command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
     let child = command.stdin(Stdio::null()).spawn().unwrap();
     while !socket.exists() {
@@ -28,7 +29,7 @@ fn start_qemu(socket: &Path) -> Option<Child> {
 fn a_real_qemu_tells_its_status_and_quits() {
     let temp = tempfile::tempdir().unwrap();
     let socket = temp.path().join("qmp.sock");
-    let Some(mut child) = start_qemu(&socket) else { return };
+    let Some(mut child) = start_qemu(&socket, &[]) else { return };
     let mut qmp = Qmp::connect(&socket, Duration::from_secs(20)).unwrap();
     let status = qmp.status().unwrap();
     assert_eq!(status, Status { running: false, status: "prelaunch".to_owned() });
@@ -111,4 +112,52 @@ fn events_are_passed_over() {
         monitor.join().unwrap(),
         [r#"{"execute":"qmp_capabilities"}"#, r#"{"execute":"query-status"}"#]
     );
+}
+
+/// A machine goes over a pipe, as into a file that QEMU could not open, and is read from a file.
+#[test]
+fn a_machine_goes_from_one_qemu_to_another() {
+    use std::io::{Read as _, Seek as _};
+    use std::os::fd::AsFd as _;
+
+    let temp = tempfile::tempdir().unwrap();
+    let (first, second) = (temp.path().join("first.sock"), temp.path().join("second.sock"));
+    let Some(mut source) = start_qemu(&first, &[]) else { return };
+    let mut qmp = Qmp::connect(&first, Duration::from_secs(20)).unwrap();
+    qmp.cont().unwrap();
+    qmp.stop().unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    qmp.migrate(writer.as_fd()).unwrap();
+    drop(writer);
+    let mut machine = Vec::new();
+    reader.read_to_end(&mut machine).unwrap();
+    qmp.migrated().unwrap();
+    assert!(!qmp.status().unwrap().running);
+    qmp.cont().unwrap();
+    assert!(qmp.status().unwrap().running);
+    // What is zero takes next to no room: of 128 MiB.
+    assert!(machine.len() < 4 << 20, "{} bytes", machine.len());
+    drop(qmp);
+
+    let mut target = start_qemu(&second, &["-incoming", "defer"]).unwrap();
+    let mut qmp = Qmp::connect(&second, Duration::from_secs(20)).unwrap();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&machine).unwrap();
+    file.rewind().unwrap();
+    qmp.migrate_incoming(file.as_fd()).unwrap();
+    qmp.cont().unwrap();
+    assert!(qmp.status().unwrap().running);
+    qmp.quit().unwrap();
+    target.wait().unwrap();
+
+    // A pipe that nobody reads any more fails, and the machine stays as it was.
+    let mut qmp = Qmp::connect(&first, Duration::from_secs(20)).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    qmp.migrate(writer.as_fd()).unwrap();
+    let error = qmp.migrated().unwrap_err().to_string();
+    assert!(error.contains("first.sock refuses migrate"), "{error}");
+    assert!(qmp.status().unwrap().running);
+    qmp.quit().unwrap();
+    source.wait().unwrap();
 }

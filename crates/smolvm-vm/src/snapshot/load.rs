@@ -1,0 +1,145 @@
+//! [`Source`]: a snapshot on its way into a VMM. Nothing is given to that before its digest was
+//! seen to be right.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use rustix::fs::SeekFrom;
+use smolvm_protocol::Nonce;
+
+use super::content::Content;
+use super::error::SnapshotError;
+use super::{MEMORY, Snapshot};
+use crate::backend::{Backend, Qmp, Variant};
+use crate::places::VmDirs;
+use crate::supervisor::Setting;
+
+/// A snapshot on its way into a VMM.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// The snapshot's directory.
+    path: PathBuf,
+    backend: Backend,
+    variant: Variant,
+    session: Nonce,
+    memory: File,
+    /// The look at the memory, until somebody waits for it: it goes on while the VMM starts.
+    check: Mutex<Option<JoinHandle<Result<(), SnapshotError>>>>,
+}
+
+/// Why a VMM has not taken a snapshot.
+#[derive(Debug)]
+pub(crate) enum LoadFailed {
+    /// What is wrong with the snapshot.
+    Snapshot(SnapshotError),
+    /// What the VMM says, or what happened instead.
+    Vmm(String),
+}
+
+impl Source {
+    /// Opens a snapshot's memory, and begins to look whether it is as it was.
+    pub(super) fn open(snapshot: &Snapshot) -> Result<Self, SnapshotError> {
+        let record = &snapshot.record;
+        let path = snapshot.path.join(MEMORY);
+        let memory = open(&path, &record.files.memory)?;
+        let copy = memory.try_clone().map_err(|error| SnapshotError::io(&path, "open", error))?;
+        let wanted = record.files.memory;
+        let check = thread::Builder::new()
+            .name("smolvm-snapshot".to_owned())
+            .spawn(move || check(&copy, &path, &wanted))
+            .map_err(|error| SnapshotError::io(&snapshot.path, "start a thread to read", error))?;
+        Ok(Self {
+            path: snapshot.path.clone(),
+            backend: Backend::of(record.backend),
+            variant: record.started.variant,
+            session: record.session,
+            memory,
+            check: Mutex::new(Some(check)),
+        })
+    }
+
+    /// The kind of machine that it is.
+    pub(crate) fn variant(&self) -> Variant {
+        self.variant
+    }
+
+    /// What the supervisor is told beside what a VMM of the kind is started with.
+    pub(crate) fn settings(&self) -> Vec<Setting> {
+        vec![Setting::Succeeds(self.session)]
+    }
+
+    /// Gives the machine to a VMM that waits for it, and has it go on.
+    pub(crate) fn load(&self, dirs: &VmDirs, deadline: Instant) -> Result<(), LoadFailed> {
+        self.wait_checked().map_err(LoadFailed::Snapshot)?;
+        match self.backend {
+            Backend::Qemu => {
+                // Looking at it has moved the cursor, with which QEMU reads.
+                let memory = self.path.join(MEMORY);
+                rustix::fs::seek(&self.memory, SeekFrom::Start(0)).map_err(|error| {
+                    LoadFailed::Snapshot(SnapshotError::io(&memory, "read", error))
+                })?;
+                let left = deadline.saturating_duration_since(Instant::now());
+                let loaded = Qmp::connect(&dirs.qmp_socket(), left).and_then(|mut qmp| {
+                    qmp.migrate_incoming(self.memory.as_fd())?;
+                    qmp.cont()
+                });
+                loaded.map_err(|error| LoadFailed::Vmm(error.to_string()))
+            }
+            Backend::Firecracker => {
+                Err(LoadFailed::Vmm("Firecracker has no snapshots yet here".to_owned()))
+            }
+        }
+    }
+
+    /// The error for a VMM that has not taken it.
+    pub(crate) fn not_loaded(&self, reason: String) -> SnapshotError {
+        SnapshotError::NotLoaded { path: self.path.clone(), reason }
+    }
+
+    /// Waits until the memory has been looked at.
+    fn wait_checked(&self) -> Result<(), SnapshotError> {
+        let check = self.check.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(check) = check else { return Ok(()) };
+        check.join().unwrap_or_else(|_| {
+            Err(SnapshotError::damaged(&self.path.join(MEMORY), "it could not be looked at"))
+        })
+    }
+}
+
+/// Opens a file of a snapshot, and looks whether it has the right length.
+pub(super) fn open(path: &Path, wanted: &Content) -> Result<File, SnapshotError> {
+    use rustix::fs::{Mode, OFlags};
+
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map(File::from).map_err(|error| {
+        match std::io::Error::from(error) {
+            error if error.kind() == std::io::ErrorKind::NotFound => {
+                SnapshotError::damaged(path, "it is missing")
+            }
+            error => SnapshotError::io(path, "open", error),
+        }
+    })?;
+    let metadata = file.metadata().map_err(|error| SnapshotError::io(path, "look at", error))?;
+    if !metadata.is_file() {
+        return Err(SnapshotError::damaged(path, "it is no regular file"));
+    }
+    let length = metadata.len();
+    if length != wanted.length {
+        let reason = format!("it has {length} bytes instead of {}", wanted.length);
+        return Err(SnapshotError::damaged(path, reason));
+    }
+    Ok(file)
+}
+
+/// Looks whether a file is as it was.
+pub(super) fn check(file: &File, path: &Path, wanted: &Content) -> Result<(), SnapshotError> {
+    let found = Content::of(file).map_err(|error| SnapshotError::io(path, "read", error))?;
+    if found == *wanted {
+        return Ok(());
+    }
+    Err(SnapshotError::damaged(path, "what it holds has another digest"))
+}
