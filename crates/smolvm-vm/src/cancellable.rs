@@ -7,6 +7,7 @@ use smolvm_image::CancelToken;
 
 use crate::error::VmError;
 use crate::session::{Command, CommandResult, Process};
+use crate::snapshot::Snapshot;
 use crate::vm::SmolVm;
 
 /// A machine whose calls end once a token is cancelled, within a quarter of a second. Their error
@@ -46,6 +47,14 @@ impl Cancellable<'_> {
     /// As that, and [`VmError::Cancelled`].
     pub fn start_within(&self, boot_timeout: Duration) -> Result<(), VmError> {
         self.vm.start_unless(boot_timeout, self.cancel)
+    }
+
+    /// [`SmolVm::snapshot`]. One that is cancelled leaves nothing, and the machine goes on.
+    ///
+    /// # Errors
+    /// As that, and [`SnapshotError::Cancelled`](crate::SnapshotError::Cancelled).
+    pub fn snapshot(&self, directory: impl AsRef<Path>) -> Result<Snapshot, VmError> {
+        self.vm.snapshot_unless(directory.as_ref(), self.cancel)
     }
 
     /// [`SmolVm::run`]. The command of one that is cancelled is killed.

@@ -262,9 +262,9 @@ impl VmError {
             Self::Session { source: SessionError::CommandTimeout { .. }, .. } => {
                 VmErrorKind::Timeout
             }
-            Self::Cancelled { .. } | Self::Session { source: SessionError::Cancelled, .. } => {
-                VmErrorKind::Cancelled
-            }
+            Self::Cancelled { .. }
+            | Self::Session { source: SessionError::Cancelled, .. }
+            | Self::Snapshot(SnapshotError::Cancelled { .. }) => VmErrorKind::Cancelled,
             Self::Session { .. } => VmErrorKind::Command,
             Self::Snapshot(_) => VmErrorKind::Snapshot,
             Self::Accel(_)

@@ -5,6 +5,7 @@
 //! cargo run --release --example measure -- target/images/debian-tiny
 //! cargo run --release --example measure -- target/images/debian-tiny warm
 //! cargo run --release --example measure -- target/images/debian-tiny boots 200
+//! cargo run --release --example measure -- target/images/debian-tiny restore 10
 //! ```
 //!
 //! The image must be one that `cargo xtask images` makes: its own init greets and resets when the
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Program, Stdio};
 use std::time::{Duration, Instant};
 
-use smolvm::{Command, Digest, SmolVm, Vm, VmConfig};
+use smolvm::{Command, Digest, RestoreConfig, SmolVm, Vm, VmConfig};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -56,9 +57,9 @@ fn main() -> Result<()> {
     let count = arguments.next().map(|count| count.parse()).transpose()?;
     let is_chosen = |part| what.as_deref().is_none_or(|what| what == part);
     if let Some(what) = what.as_deref()
-        && !["first", "warm", "many", "boots"].contains(&what)
+        && !["first", "warm", "many", "boots", "restore"].contains(&what)
     {
-        return Err("usage: measure IMAGE_DIRECTORY [first|warm|many|boots [COUNT]]".into());
+        return Err("usage: measure IMAGE_DIRECTORY [first|warm|many|boots|restore [COUNT]]".into());
     }
     println!("| what | median | least | most |\n|---|---|---|---|");
     if is_chosen("first") {
@@ -72,6 +73,9 @@ fn main() -> Result<()> {
     }
     if what.as_deref() == Some("boots") {
         boots(&image, count.unwrap_or(200))?;
+    }
+    if what.as_deref() == Some("restore") {
+        restore(&image, count.unwrap_or(10))?;
     }
     if image.digest()? != before {
         return Err("the image has changed".into());
@@ -95,6 +99,55 @@ fn first_answer(image: &Image, rounds: usize) -> Result<()> {
     }
     row("Vm::boot to the first answer", &mut ours);
     row("bare QEMU to its init", &mut bare);
+    ratio_row(&mut ratios);
+    Ok(())
+}
+
+/// From the making of a machine to its first answer: one that boots, in turn with one that goes on
+/// from a snapshot.
+fn restore(image: &Image, rounds: usize) -> Result<()> {
+    let directory = std::env::temp_dir().join(format!("smolvm-measure-{}", std::process::id()));
+    std::fs::create_dir(&directory)?;
+    let measured = restore_in(image, rounds, &directory);
+    std::fs::remove_dir_all(&directory)?;
+    measured
+}
+
+fn restore_in(image: &Image, rounds: usize, directory: &Path) -> Result<()> {
+    let (mut boots, mut restores, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut snapshots, mut after) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let started = Instant::now();
+        let vm = Vm::boot(image.config())?;
+        vm.run(["true"])?;
+        boots.push(started.elapsed());
+
+        let started = Instant::now();
+        let snapshot = vm.snapshot(directory.join(round.to_string()))?;
+        snapshots.push(started.elapsed());
+        let started = Instant::now();
+        vm.run(["true"])?;
+        after.push(started.elapsed());
+        drop(vm);
+
+        let started = Instant::now();
+        let vm = Vm::restore(&snapshot, RestoreConfig::new())?;
+        vm.run(["true"])?;
+        restores.push(started.elapsed());
+        drop(vm);
+        std::fs::remove_dir_all(snapshot.path())?;
+        let last = |times: &[Duration]| times.last().map_or(0.0, Duration::as_secs_f64);
+        ratios.push(last(&restores) / last(&boots));
+    }
+    row("Vm::boot to the first answer", &mut boots);
+    row("Vm::restore to the first answer", &mut restores);
+    ratio_row(&mut ratios);
+    row("Vm::snapshot", &mut snapshots);
+    row("run true, just after it", &mut after);
+    Ok(())
+}
+
+fn ratio_row(ratios: &mut [f64]) {
     ratios.sort_by(f64::total_cmp);
     println!(
         "| the ratio of the two, in pairs | {:.2} | {:.2} | {:.2} |",
@@ -102,7 +155,6 @@ fn first_answer(image: &Image, rounds: usize) -> Result<()> {
         ratios[0],
         ratios[ratios.len() - 1]
     );
-    Ok(())
 }
 
 /// The same kernel, initrd and disk on a QEMU that nobody looks after.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use smolvm_image::CancelToken;
+
 use super::{RestoreConfig, Snapshot, restore, take};
 use crate::error::VmError;
 use crate::pause::Note;
@@ -52,13 +54,21 @@ impl SmolVm {
     /// there is no room for it, or the machine is one that cannot be had twice: one whose disk is
     /// [shared](crate::DiskMode::Shared).
     pub fn snapshot(&self, directory: impl AsRef<Path>) -> Result<Snapshot, VmError> {
+        self.snapshot_unless(directory.as_ref(), &CancelToken::new())
+    }
+
+    pub(crate) fn snapshot_unless(
+        &self,
+        directory: &Path,
+        cancel: &CancelToken,
+    ) -> Result<Snapshot, VmError> {
         let machine = self.machine();
         let ran = match self.state() {
             VmState::Running => true,
             VmState::Paused => false,
             state => return Err(self.not_running(state)),
         };
-        let snapshot = take(self, &machine, directory.as_ref())?;
+        let snapshot = take(self, &machine, directory, cancel)?;
         if ran {
             self.tell_time();
         }

@@ -91,6 +91,12 @@ pub enum SnapshotError {
         /// What is known of why.
         reason: String,
     },
+    /// The caller's token was cancelled.
+    #[error("the snapshot {} was not made: it was cancelled", path.display())]
+    Cancelled {
+        /// The snapshot.
+        path: PathBuf,
+    },
     /// A file could not be used.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

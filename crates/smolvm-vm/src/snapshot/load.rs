@@ -14,7 +14,7 @@ use smolvm_protocol::Nonce;
 use super::content::Content;
 use super::error::SnapshotError;
 use super::{MEMORY, Snapshot};
-use crate::backend::{Backend, Qmp, Variant};
+use crate::backend::{Qmp, Variant};
 use crate::places::VmDirs;
 use crate::supervisor::Setting;
 
@@ -23,7 +23,6 @@ use crate::supervisor::Setting;
 pub(crate) struct Source {
     /// The snapshot's directory.
     path: PathBuf,
-    backend: Backend,
     variant: Variant,
     session: Nonce,
     memory: File,
@@ -54,7 +53,6 @@ impl Source {
             .map_err(|error| SnapshotError::io(&snapshot.path, "start a thread to read", error))?;
         Ok(Self {
             path: snapshot.path.clone(),
-            backend: Backend::of(record.backend),
             variant: record.started.variant,
             session: record.session,
             memory,
@@ -75,24 +73,16 @@ impl Source {
     /// Gives the machine to a VMM that waits for it, and has it go on.
     pub(crate) fn load(&self, dirs: &VmDirs, deadline: Instant) -> Result<(), LoadFailed> {
         self.wait_checked().map_err(LoadFailed::Snapshot)?;
-        match self.backend {
-            Backend::Qemu => {
-                // Looking at it has moved the cursor, with which QEMU reads.
-                let memory = self.path.join(MEMORY);
-                rustix::fs::seek(&self.memory, SeekFrom::Start(0)).map_err(|error| {
-                    LoadFailed::Snapshot(SnapshotError::io(&memory, "read", error))
-                })?;
-                let left = deadline.saturating_duration_since(Instant::now());
-                let loaded = Qmp::connect(&dirs.qmp_socket(), left).and_then(|mut qmp| {
-                    qmp.migrate_incoming(self.memory.as_fd())?;
-                    qmp.cont()
-                });
-                loaded.map_err(|error| LoadFailed::Vmm(error.to_string()))
-            }
-            Backend::Firecracker => {
-                Err(LoadFailed::Vmm("Firecracker has no snapshots yet here".to_owned()))
-            }
-        }
+        // Looking at it has moved the cursor, with which QEMU reads.
+        let memory = self.path.join(MEMORY);
+        rustix::fs::seek(&self.memory, SeekFrom::Start(0))
+            .map_err(|error| LoadFailed::Snapshot(SnapshotError::io(&memory, "read", error)))?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let loaded = Qmp::connect(&dirs.qmp_socket(), left).and_then(|mut qmp| {
+            qmp.migrate_incoming(self.memory.as_fd())?;
+            qmp.cont()
+        });
+        loaded.map_err(|error| LoadFailed::Vmm(error.to_string()))
     }
 
     /// The error for a VMM that has not taken it.

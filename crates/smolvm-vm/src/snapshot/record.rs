@@ -141,6 +141,10 @@ impl SnapshotRecord {
         let foreign = |made_with: String, here: String| {
             Err(SnapshotError::Foreign { path: directory.to_owned(), made_with, here })
         };
+        if self.backend != BackendChoice::Qemu {
+            let here = "a smolvm that goes on from those of QEMU alone".to_owned();
+            return foreign(self.backend.to_string(), here);
+        }
         if self.protocol != smolvm_protocol::VERSION {
             let said = |version| format!("version {version} of the agent's protocol");
             return foreign(said(self.protocol), said(smolvm_protocol::VERSION));
@@ -234,5 +238,110 @@ fn digest(file: &File) -> io::Result<Digest> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Variant, Version};
+    use crate::disk::Isolation;
+
+    fn record() -> SnapshotRecord {
+        let file = tempfile::tempfile().unwrap();
+        let image = ImageFile::of(&file, Path::new("/images/one/rootfs.ext4")).unwrap();
+        let content = Content::of(&file).unwrap();
+        SnapshotRecord {
+            smolvm: "0.1.0".to_owned(),
+            protocol: smolvm_protocol::VERSION,
+            created: 1_700_000_000,
+            id: "one".parse().unwrap(),
+            backend: BackendChoice::Qemu,
+            started: Started {
+                variant: Variant::MicrovmWithoutAcpi,
+                accelerator: Accelerator::Kvm,
+                vcpu_count: 2,
+                version: Version(7, 2),
+            },
+            processor: Some("a processor".to_owned()),
+            mem_size_mib: 512,
+            vcpu_count: None,
+            kernel: image.clone(),
+            initrd: Some(image.clone()),
+            rootfs: image,
+            boot_args: None,
+            disk: IsolatedDisk { isolation: Isolation::Overlay, size: 1 << 20 },
+            network: NetworkMode::User,
+            egress: EgressRecord::default(),
+            nested_virtualization: false,
+            session: [7; 16],
+            files: Files { memory: content, disk: content },
+        }
+    }
+
+    fn here() -> Host {
+        let (version, accelerator) = (Version(7, 2), Accelerator::Kvm);
+        Host { vmm: "QEMU", version, accelerator, processor: Some("a processor".to_owned()) }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_what_was_changed_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join(RECORD);
+        let error = SnapshotRecord::read(temp.path()).unwrap_err();
+        assert!(matches!(error, SnapshotError::NotFound { .. }), "{error}");
+        let (text, digest) = record().seal().unwrap();
+        fs_err::write(&path, &text).unwrap();
+        assert_eq!(SnapshotRecord::read(temp.path()).unwrap(), (record(), digest));
+
+        // Every byte counts that is more than white space between others.
+        let text = String::from_utf8(text).unwrap();
+        for (from, to) in [("512", "513"), ("\"one\"", "\"two\""), ("\"created\"", "\"made\"")] {
+            fs_err::write(&path, text.replacen(from, to, 1)).unwrap();
+            let error = SnapshotRecord::read(temp.path()).unwrap_err();
+            assert!(matches!(error, SnapshotError::Damaged { .. }), "{error}");
+        }
+        // A later version may say other things, and all of it may be other.
+        fs_err::write(&path, "{\"version\": 2, \"other\": []}").unwrap();
+        let error = SnapshotRecord::read(temp.path()).unwrap_err();
+        assert!(matches!(error, SnapshotError::Foreign { .. }), "{error}");
+        assert!(error.to_string().contains("version 2 of the format"), "{error}");
+    }
+
+    #[test]
+    fn what_was_made_by_another_program_or_processor_is_refused_with_both() {
+        let path = Path::new("/snapshots/one");
+        record().check_host(path, &here()).unwrap();
+        let refused = |record: &SnapshotRecord, here: &Host| {
+            record.check_host(path, here).unwrap_err().to_string()
+        };
+        let said = refused(&record(), &Host { version: Version(8, 0), ..here() });
+        assert!(said.contains("was made with QEMU 7.2, and here is QEMU 8.0"), "{said}");
+        let said = refused(&record(), &Host { accelerator: Accelerator::Tcg, ..here() });
+        assert!(said.contains("was made with KVM, and here is emulation (TCG)"), "{said}");
+        let other = Some("another one".to_owned());
+        let said = refused(&record(), &Host { processor: other, ..here() });
+        assert!(said.contains("the processor a processor, and here is the processor another"));
+        let said = refused(&SnapshotRecord { protocol: 0, ..record() }, &here());
+        assert!(said.contains("version 0 of the agent's protocol"), "{said}");
+        let said =
+            refused(&SnapshotRecord { backend: BackendChoice::Firecracker, ..record() }, &here());
+        assert!(said.contains("was made with firecracker"), "{said}");
+        assert!(said.contains("Restore it where it was made, or make it anew"), "{said}");
+    }
+
+    #[test]
+    fn the_same_content_is_the_same_file_and_another_one_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("rootfs.ext4");
+        let open = |content: &str| {
+            let _ = fs_err::remove_file(&path);
+            fs_err::write(&path, content).unwrap();
+            File::open(&path).unwrap()
+        };
+        let image = ImageFile::of(&open("as it was"), &path).unwrap();
+        image.check(&open("as it was"), temp.path()).unwrap();
+        let error = image.check(&open("otherwise"), temp.path()).unwrap_err().to_string();
+        assert!(error.contains("rootfs.ext4 has changed since the snapshot"), "{error}");
     }
 }

@@ -43,6 +43,7 @@ pub struct RestoreConfig {
     detached: bool,
     digest: Option<Digest>,
     timeout: Option<Duration>,
+    cancel: Option<CancelToken>,
     vms_dir: Option<PathBuf>,
 }
 
@@ -84,6 +85,12 @@ impl RestoreConfig {
     /// How long it may take until the machine runs commands; 30 s where nothing else is said.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// A token that ends the call once it is cancelled; then nothing is left.
+    pub fn cancel(mut self, cancel: &CancelToken) -> Self {
+        self.cancel = Some(cancel.clone());
         self
     }
 
@@ -133,8 +140,9 @@ pub(super) fn restore(snapshot: &Snapshot, config: RestoreConfig) -> Result<Smol
         session: Mutex::new(None),
     };
     let timeout = config.timeout.unwrap_or(DEFAULT_BOOT_TIMEOUT);
+    let cancel = config.cancel.unwrap_or_default();
     let origin = Origin::Snapshot(&source);
-    let booted = boot::boot(&vm, &mut vm.machine(), origin, timeout, &CancelToken::new());
+    let booted = boot::boot(&vm, &mut vm.machine(), origin, timeout, &cancel);
     match booted {
         Ok(session) => {
             vm.keep_session(session);

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use smolvm_image::CancelToken;
 use smolvm_protocol::Nonce;
 
 use super::content::{Content, Hasher};
@@ -31,14 +32,22 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// How much is read from a VMM at once.
 const BUFFER: usize = 256 * 1024;
 
+/// How often it is looked whether it is cancelled.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Makes a snapshot of a machine that runs or is paused.
 pub(super) fn take(
     vm: &SmolVm,
     machine: &Machine,
     destination: &Path,
+    cancel: &CancelToken,
 ) -> Result<Snapshot, VmError> {
     let record = &machine.record;
     let unsupported = |reason| SnapshotError::Unsupported { id: vm.id.to_string(), reason };
+    if vm.backend == Backend::Firecracker {
+        let reason = "snapshots are QEMU's alone here, so far. Make it with that backend";
+        return Err(unsupported(reason).into());
+    }
     let DiskRecord::Isolated(disk) = &record.disk else {
         let reason = "its disk is a file that it shares. Make it with a disk of its own";
         return Err(unsupported(reason).into());
@@ -53,8 +62,8 @@ pub(super) fn take(
         unsupported("its agent does not answer, and would not in a copy of it either")
     })?;
     let memory = {
-        let mut frozen = Frozen::new(vm, record)?;
-        let saved = Taking { vm, staging: &staging, disk }.save(frozen.backend);
+        let mut frozen = Frozen::new(vm)?;
+        let saved = Taking { vm, staging: &staging, disk, cancel }.save();
         frozen.thaw(saved)?
     };
     let path = disk.path(staging.destination());
@@ -95,18 +104,16 @@ impl Image {
 /// A machine that stands still, and goes on in any case, unless it stood still before.
 struct Frozen<'a> {
     vm: &'a SmolVm,
-    backend: Backend,
     note: Note,
     /// Whether it is to go on.
     ran: bool,
 }
 
 impl<'a> Frozen<'a> {
-    fn new(vm: &'a SmolVm, record: &Record) -> Result<Self, VmError> {
-        let backend = Backend::of(record.backend);
+    fn new(vm: &'a SmolVm) -> Result<Self, VmError> {
         let mut note = Note::take(&vm.dirs)?;
-        let ran = note.pause(&vm.id, backend, true)?;
-        Ok(Self { vm, backend, note, ran })
+        let ran = note.pause(&vm.id, vm.backend, true)?;
+        Ok(Self { vm, note, ran })
     }
 
     /// Lets it go on, and returns what was saved. Where both fail, the first is what is told.
@@ -119,7 +126,7 @@ impl<'a> Frozen<'a> {
         if !std::mem::take(&mut self.ran) {
             return Ok(());
         }
-        self.note.resume(&self.vm.id, self.backend)
+        self.note.resume(&self.vm.id, self.vm.backend)
     }
 }
 
@@ -136,19 +143,16 @@ struct Taking<'a> {
     vm: &'a SmolVm,
     staging: &'a Staging,
     disk: &'a IsolatedDisk,
+    cancel: &'a CancelToken,
 }
 
 impl Taking<'_> {
     /// Writes what the machine is, while it stands still.
-    fn save(&self, backend: Backend) -> Result<Content, VmError> {
-        let memory = match backend {
-            Backend::Qemu => self.save_qemu()?,
-            Backend::Firecracker => {
-                let (id, reason) =
-                    (self.vm.id.to_string(), "Firecracker has no snapshots yet here");
-                return Err(SnapshotError::Unsupported { id, reason }.into());
-            }
-        };
+    fn save(&self) -> Result<Content, VmError> {
+        let memory = self.save_memory()?;
+        if self.cancel.is_cancelled() {
+            return Err(self.cancelled().into());
+        }
         // What the guest has written by then, and nothing after that.
         let path = self.disk.path(&self.vm.dirs.state);
         let file = self.disk.open_to_read(&self.vm.dirs.state)?;
@@ -157,9 +161,13 @@ impl Taking<'_> {
         Ok(memory)
     }
 
+    fn cancelled(&self) -> SnapshotError {
+        SnapshotError::Cancelled { path: self.staging.destination().to_owned() }
+    }
+
     /// Has QEMU write memory and devices into a pipe: it could open no file, and its files may not
     /// become that long.
-    fn save_qemu(&self) -> Result<Content, VmError> {
+    fn save_memory(&self) -> Result<Content, VmError> {
         let path = self.staging.destination().join(MEMORY);
         let failed = |reason: String| SnapshotError::NotSaved {
             id: self.vm.id.to_string(),
@@ -174,12 +182,13 @@ impl Taking<'_> {
         let begun = qmp.migrate(writer.as_fd());
         drop(writer);
         begun.map_err(|error| failed(error.to_string()))?;
-        let copied = copy(reader, &file);
+        let copied = copy(reader, &file, self.cancel);
         qmp.allow(SILENCE);
         let migrated = qmp.migrated();
         let content = copied.map_err(|error| match error {
             Copying::Read(error) => failed(format!("QEMU stopped writing: {error}")),
             Copying::Write(error) => SnapshotError::io(&path, "write", error),
+            Copying::Cancelled => self.cancelled(),
         })?;
         migrated.map_err(|error| failed(error.to_string()))?;
         Ok(content)
@@ -190,14 +199,19 @@ impl Taking<'_> {
 enum Copying {
     Read(io::Error),
     Write(io::Error),
+    Cancelled,
 }
 
 /// Copies what comes out of a pipe.
-fn copy(mut reader: io::PipeReader, mut file: &File) -> Result<Content, Copying> {
+fn copy(
+    mut reader: io::PipeReader,
+    mut file: &File,
+    cancel: &CancelToken,
+) -> Result<Content, Copying> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; BUFFER];
     loop {
-        wait(&reader).map_err(Copying::Read)?;
+        wait(&reader, cancel)?;
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(hasher.end()),
             Ok(count) => {
@@ -211,13 +225,20 @@ fn copy(mut reader: io::PipeReader, mut file: &File) -> Result<Content, Copying>
 }
 
 /// Waits until something can be read, but not for ever.
-fn wait(reader: &io::PipeReader) -> io::Result<()> {
-    let timeout = Timespec::try_from(SILENCE).map_err(io::Error::other)?;
-    match poll(&mut [PollFd::new(reader, PollFlags::IN)], Some(&timeout)) {
-        Ok(0) => Err(io::ErrorKind::TimedOut.into()),
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
+fn wait(reader: &io::PipeReader, cancel: &CancelToken) -> Result<(), Copying> {
+    let deadline = Instant::now() + SILENCE;
+    let look_again = Timespec::try_from(LOOK_AGAIN).ok();
+    while !cancel.is_cancelled() {
+        match poll(&mut [PollFd::new(reader, PollFlags::IN)], look_again.as_ref()) {
+            Ok(0) if Instant::now() >= deadline => {
+                return Err(Copying::Read(io::ErrorKind::TimedOut.into()));
+            }
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(Copying::Read(error.into())),
+        }
     }
+    Err(Copying::Cancelled)
 }
 
 fn describe(

@@ -43,6 +43,16 @@ impl Image {
         Some(Self { directory })
     }
 
+    /// The same in another directory, to be changed.
+    pub(crate) fn copy(&self, directory: &Path) -> Self {
+        fs_err::create_dir(directory).unwrap();
+        for file in [Some(self.kernel()), Some(self.rootfs()), self.initrd()].into_iter().flatten()
+        {
+            fs_err::copy(&file, directory.join(file.file_name().unwrap())).unwrap();
+        }
+        Self { directory: directory.to_owned() }
+    }
+
     /// An image that lies in a cache.
     pub(crate) fn cached(directory: &Path) -> Self {
         Self { directory: directory.to_owned() }

@@ -1,14 +1,20 @@
 //! Machines that stand still, and machines that go on from snapshots of others.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use smolvm_vm::{Command, RestoreConfig, SmolVm, Snapshot, Vm, VmError, VmState};
+use smolvm_image::{CancelToken, Digest};
+use smolvm_testkit::SmallDisk;
+use smolvm_vm::{
+    Command, RestoreConfig, SmolVm, Snapshot, SnapshotError, Vm, VmError, VmErrorKind, VmState,
+};
 
 use super::images::{Image, Site, TINY};
 use super::lifecycle::assert_gone;
+use super::owner::Owner;
 
 /// Generous: nothing is shown by how long it takes.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -110,4 +116,198 @@ fn machines_of_one_snapshot_go_on_each_by_itself() {
     drop((listening, vm, restored, fourth));
     assert_gone(&site);
     assert_eq!(image.rootfs_digest(), digest);
+}
+
+#[test]
+fn a_machine_that_is_paused_stands_still_until_it_is_resumed_or_ended() {
+    let Some(image) = Image::find(TINY) else { return };
+    let site = Site::new();
+    let mut owner = Owner::start_apart(&image, &site);
+    let id = owner.booted();
+    let vm = site.vms().open(&id).unwrap();
+    vm.run("true").unwrap();
+    let address = vm.get_ip().unwrap();
+    vm.pause().unwrap();
+    vm.pause().unwrap();
+    assert_eq!(site.vms().list().unwrap()[0].state, VmState::Paused);
+    // Neither who has a session nor who has none waits for an answer that does not come.
+    for vm in [&vm, &site.vms().open(&id).unwrap()] {
+        assert_eq!((vm.status(), vm.info().state), (VmState::Paused, VmState::Paused));
+        let error = vm.run("true").unwrap_err();
+        assert!(matches!(error, VmError::NotRunning { state: VmState::Paused, .. }), "{error}");
+        assert!(error.to_string().ends_with("it is paused. Resume it first"), "{error}");
+        assert_eq!(vm.start().unwrap_err().kind(), VmErrorKind::State);
+        assert_eq!(vm.get_ip().unwrap(), address);
+    }
+    // A snapshot of it is one like others, and it stays as it was.
+    vm.snapshot(site.temp.path().join("paused")).unwrap();
+    assert_eq!(vm.status(), VmState::Paused);
+
+    site.vms().open(&id).unwrap().resume().unwrap();
+    assert_eq!((vm.status(), text(&vm, "echo on")), (VmState::Running, "on".to_owned()));
+    assert_has_the_time(&vm);
+    vm.resume().unwrap();
+
+    // It ends in order, which it could not do as it stands.
+    text(&vm, "echo kept > /root/kept");
+    vm.pause().unwrap();
+    vm.stop_within(PATIENCE).unwrap();
+    assert_eq!((vm.status(), vm.info().ended.as_deref()), (VmState::Stopped, Some("exit 0")));
+    owner.kill();
+    assert_gone(&site);
+}
+
+/// Behaviour 48: whatever the owner was about to do with it.
+#[test]
+fn a_paused_machine_ends_with_its_owner_and_by_name() {
+    let Some(image) = Image::find(TINY) else { return };
+    let site = Site::new();
+    let vm = Vm::boot(image.config(&site).id("kept").unwrap().detached(true)).unwrap();
+    let snapshot = vm.snapshot(site.temp.path().join("snapshot")).unwrap();
+    vm.pause().unwrap();
+    drop(vm);
+    let vm = site.vms().open("kept").unwrap();
+    assert_eq!(vm.status(), VmState::Paused);
+    vm.delete().unwrap();
+    assert_gone(&site);
+
+    // One whose VMM is killed is not paused any more, and starts as others do.
+    let vm = Vm::restore(&snapshot, config(&site).detached(true)).unwrap();
+    vm.pause().unwrap();
+    let process = i32::try_from(vm.info().process.unwrap()).unwrap();
+    let process = rustix::process::Pid::from_raw(process).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    while vm.status() == VmState::Paused {
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(vm.status(), VmState::Stopped);
+    vm.start_within(PATIENCE).unwrap();
+    text(&vm, "true");
+    vm.delete().unwrap();
+    assert_gone(&site);
+}
+
+/// Changes a byte of a file that nobody is to write to.
+fn damage(path: &Path, offset: u64) {
+    fs_err::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    let file = fs_err::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.file().read_exact_at(&mut byte, offset).unwrap();
+    file.file().write_all_at(&[byte[0] ^ 1], offset).unwrap();
+}
+
+fn copy_of(snapshot: &Path, to: &Path) {
+    let _ = fs_err::remove_dir_all(to);
+    fs_err::create_dir(to).unwrap();
+    for entry in fs_err::read_dir(snapshot).unwrap() {
+        let from = entry.unwrap().path();
+        fs_err::copy(&from, to.join(from.file_name().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn nothing_goes_on_from_what_is_not_a_whole_snapshot() {
+    let Some(image) = Image::find(TINY) else { return };
+    let site = Site::new();
+    let image = image.copy(&site.temp.path().join("image"));
+    let vm = Vm::boot(image.config(&site).id("whole").unwrap()).unwrap();
+    let path = site.temp.path().join("snapshot");
+    let snapshot = vm.snapshot(&path).unwrap();
+    let restore = |path: &Path| {
+        let snapshot = Snapshot::open(path)?;
+        Vm::restore(&snapshot, config(&site)).map(drop)
+    };
+
+    let copy = site.temp.path().join("copy");
+    let length = |name: &str| fs_err::metadata(path.join(name)).unwrap().len();
+    let set_length = |name: &str, length: u64| {
+        fs_err::set_permissions(copy.join(name), PermissionsExt::from_mode(0o600)).unwrap();
+        fs_err::OpenOptions::new()
+            .write(true)
+            .open(copy.join(name))
+            .unwrap()
+            .set_len(length)
+            .unwrap();
+    };
+    let disk = fs_err::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name());
+    let disk =
+        disk.filter_map(|name| name.into_string().ok()).find(|name| name.starts_with("disk"));
+    let disk = disk.unwrap();
+    let injuries: [(&str, &str, &dyn Fn()); 9] = [
+        ("another digest", "memory", &|| damage(&copy.join("memory"), length("memory") / 2)),
+        ("another digest", "memory", &|| damage(&copy.join("memory"), 9)),
+        ("another digest", &disk, &|| damage(&copy.join(&disk), length(&disk) / 2)),
+        ("bytes instead of", "memory", &|| set_length("memory", length("memory") - 1)),
+        ("bytes instead of", &disk, &|| set_length(&disk, length(&disk) + 4096)),
+        ("it is missing", "memory", &|| fs_err::remove_file(copy.join("memory")).unwrap()),
+        ("", "snapshot.json", &|| damage(&copy.join("snapshot.json"), length("snapshot.json") / 2)),
+        ("EOF", "snapshot.json", &|| set_length("snapshot.json", 100)),
+        ("another one", "snapshot.json", &|| {
+            let record = copy.join("snapshot.json");
+            let text = fs_err::read_to_string(&record).unwrap();
+            let text = text.replace("\"mem_size_mib\": 512", "\"mem_size_mib\": 640");
+            fs_err::remove_file(&record).unwrap();
+            fs_err::write(&record, text).unwrap();
+        }),
+    ];
+    for (reason, name, injure) in injuries {
+        copy_of(&path, &copy);
+        injure();
+        let error = restore(&copy).unwrap_err();
+        println!("{error}");
+        assert_eq!(error.kind(), VmErrorKind::Snapshot);
+        let VmError::Snapshot(SnapshotError::Damaged { path, reason: found }) = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(path, &copy.join(name));
+        assert!(found.contains(reason), "{error}");
+        assert!(error.to_string().contains("make the snapshot anew"), "{error}");
+        assert_eq!(site.left(), ["whole"]);
+    }
+    // A copy that is whole is as good, wherever it is; and another one is not.
+    copy_of(&path, &copy);
+    restore(&copy).unwrap();
+    let other = config(&site).digest(Digest::of(b"another"));
+    let error = Vm::restore(&snapshot, other).unwrap_err();
+    assert!(matches!(error, VmError::Snapshot(SnapshotError::Damaged { .. })), "{error}");
+    let known = config(&site).digest(snapshot.digest());
+    Vm::restore(&snapshot, known).unwrap();
+    let error = restore(&site.temp.path().join("nowhere")).unwrap_err();
+    assert!(matches!(error, VmError::Snapshot(SnapshotError::NotFound { .. })), "{error}");
+    let taken = config(&site).id("whole").unwrap();
+    let error = Vm::restore(&snapshot, taken).unwrap_err();
+    assert!(matches!(error, VmError::AlreadyExists { .. }), "{error}");
+
+    // Without new random numbers there is no machine.
+    text(&vm, "mv /dev/urandom /dev/old");
+    let unsafe_one = vm.snapshot(site.temp.path().join("unsafe")).unwrap();
+    text(&vm, "mv /dev/old /dev/urandom");
+    let error = Vm::restore(&unsafe_one, config(&site)).unwrap_err();
+    assert!(error.to_string().contains("random numbers stay as they are"), "{error}");
+    assert_eq!(site.left(), ["whole"]);
+
+    // What is in the way, or does not fit, leaves nothing, and the machine goes on.
+    let error = vm.snapshot(&path).unwrap_err();
+    assert!(matches!(error, VmError::Snapshot(SnapshotError::Exists { .. })), "{error}");
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let error = vm.cancelled_by(&cancel).snapshot(site.temp.path().join("no")).unwrap_err();
+    assert_eq!(error.kind(), VmErrorKind::Cancelled);
+    if let Some(small) = SmallDisk::new(16 << 20) {
+        let error = vm.snapshot(small.path().join("large")).unwrap_err();
+        assert!(matches!(error, VmError::Snapshot(SnapshotError::StorageFull { .. })), "{error}");
+        assert_eq!(fs_err::read_dir(small.path()).unwrap().count(), 0);
+    }
+    assert_eq!((vm.status(), text(&vm, "echo on")), (VmState::Running, "on".to_owned()));
+
+    // The image is not what it was: first another file of the same content, then another content.
+    drop(vm);
+    let rootfs = fs_err::read(image.rootfs()).unwrap();
+    fs_err::remove_file(image.rootfs()).unwrap();
+    fs_err::write(image.rootfs(), &rootfs).unwrap();
+    restore(&path).unwrap();
+    damage(&image.rootfs(), rootfs.len() as u64 - 1);
+    let error = restore(&path).unwrap_err();
+    assert!(matches!(error, VmError::Snapshot(SnapshotError::ImageChanged { .. })), "{error}");
+    assert_gone(&site);
 }
