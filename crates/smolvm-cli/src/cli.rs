@@ -15,7 +15,8 @@ use smolvm::VerifyPolicy;
 
 pub(crate) use early::Early;
 pub(crate) use machine::{
-    BackendName, CreateArgs, EgressName, ExecArgs, MachineArgs, NetworkName, RunArgs, VmCommand,
+    BackendName, CreateArgs, EgressName, ExecArgs, MachineArgs, NetworkName, RestoreArgs, RunArgs,
+    VmCommand,
 };
 
 /// Run untrusted code in microVMs, from images that are fetched, cached and validated

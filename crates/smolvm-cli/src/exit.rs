@@ -60,6 +60,7 @@ impl From<VmErrorKind> for Exit {
         match kind {
             VmErrorKind::Usage => Self::Usage,
             VmErrorKind::NotFound => Self::UnknownVm,
+            VmErrorKind::Cancelled => Self::Interrupted,
             _ => Self::Failed,
         }
     }

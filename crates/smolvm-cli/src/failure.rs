@@ -3,7 +3,9 @@
 use std::error::Error;
 
 use serde::Serialize;
-use smolvm::{ErrorKind, ImageError, RegistryError, SessionError, VmError, VmErrorKind};
+use smolvm::{
+    ErrorKind, ImageError, RegistryError, SessionError, SnapshotError, VmError, VmErrorKind,
+};
 
 use crate::exit::Exit;
 
@@ -134,6 +136,8 @@ impl From<VmError> for Failure {
             VmErrorKind::Boot => "boot",
             VmErrorKind::Command => "command",
             VmErrorKind::Host => "host",
+            VmErrorKind::Snapshot => "snapshot",
+            VmErrorKind::Cancelled => "interrupted",
             _ => "failed",
         };
         let exit = match &error {
@@ -142,6 +146,7 @@ impl From<VmError> for Failure {
                 Exit::NotExecutable
             }
             VmError::Session { source: SessionError::CommandTimeout { .. }, .. } => Exit::TimedOut,
+            VmError::Snapshot(SnapshotError::Damaged { .. }) => Exit::Verification,
             _ => error.kind().into(),
         };
         Self { kind, message: with_causes(&error), image: None, exit }

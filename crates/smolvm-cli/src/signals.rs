@@ -19,7 +19,7 @@ pub(crate) fn fetch_options() -> Result<FetchOptions, Failure> {
 }
 
 /// A token that the signals cancel.
-fn cancel_token() -> io::Result<CancelToken> {
+pub(crate) fn cancel_token() -> io::Result<CancelToken> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal must not see the flag that it sets itself.

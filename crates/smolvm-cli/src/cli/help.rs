@@ -146,6 +146,24 @@ Examples:
   smolvm vm cp ./project my-vm:/root/
   smolvm vm cp my-vm:/var/log ./logs";
 
+pub(super) const VM_SNAPSHOT: &str = "\
+The directory appears when it is whole. It holds all that the guest has in memory, secrets included:
+keep it like those. The VM stands still while it is written, for a second or so.
+
+Examples:
+  smolvm vm snapshot my-vm ./prepared
+  smolvm vm snapshot my-vm ./prepared --json | jq -r .snapshot.digest";
+
+pub(super) const VM_RESTORE: &str = "\
+As many VMs as are wanted go on from one snapshot, each with a disk, a name and random numbers of its
+own. It takes the same image, the same version of the VMM and, under KVM, the same kind of processor;
+what has been changed since is refused with exit code 4.
+
+Examples:
+  id=$(smolvm vm restore ./prepared)
+  smolvm vm restore ./prepared --id worker-1
+  smolvm vm exec worker-1 -- uname -a";
+
 pub(super) const DOCTOR: &str = "\
 Exit code 1 if something is missing without which nothing boots or nothing can be fetched.
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use smolvm::Destination;
+use smolvm::{Destination, Digest};
 
 use super::{help, values};
 
@@ -76,6 +76,29 @@ pub(crate) enum VmCommand {
         #[arg(long, value_name = "SECS", default_value_t = 3)]
         timeout: u64,
     },
+    /// Have VMs stand still; their memory stays
+    Pause {
+        /// The VMs to pause
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<String>,
+    },
+    /// Let paused VMs go on
+    Resume {
+        /// The VMs to resume
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<String>,
+    },
+    /// Write down what a VM is at this moment, memory and disk; it goes on
+    #[command(after_help = help::VM_SNAPSHOT)]
+    Snapshot {
+        /// The VM
+        id: String,
+        /// Where to: a directory that is not there yet
+        directory: PathBuf,
+    },
+    /// Make a VM that goes on from a snapshot and stays, and print its id
+    #[command(after_help = help::VM_RESTORE)]
+    Restore(RestoreArgs),
     /// Remove VMs with their disks, running or not
     #[command(visible_alias = "remove")]
     Rm {
@@ -99,6 +122,21 @@ pub(crate) struct CreateArgs {
     pub(crate) id: Option<String>,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The snapshot
+    pub(crate) directory: PathBuf,
+    /// Name the VM; a name is made up otherwise
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Refuse a snapshot that does not have this digest, as `vm snapshot --json` tells it
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) digest: Option<Digest>,
+    /// Give the guest this many seconds to answer
+    #[arg(long, value_name = "SECS", default_value_t = 30)]
+    pub(crate) timeout: u64,
 }
 
 /// What a VM is to be.

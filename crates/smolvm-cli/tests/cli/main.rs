@@ -11,6 +11,7 @@ mod interruption;
 mod json;
 mod repair;
 mod site;
+mod snapshots;
 mod streams;
 mod terminal;
 mod vms;

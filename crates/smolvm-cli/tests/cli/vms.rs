@@ -17,13 +17,13 @@ use crate::site::Site;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A home whose registry names the image `tiny`, which boots.
-struct Host {
-    site: Site,
+pub(crate) struct Host {
+    pub(crate) site: Site,
 }
 
 impl Host {
     /// `None`, said aloud, where there is no image to boot.
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let Some(images) = std::env::var_os("SMOLVM_TEST_IMAGES") else {
             skip("SMOLVM_TEST_IMAGES names no directory with images");
             return None;
@@ -43,7 +43,7 @@ impl Host {
     }
 
     /// The binary with a cache and VMs of its own; the words of `line`, then `rest`.
-    fn command<'a>(&self, line: &'a str, rest: &[&'a str]) -> Command {
+    pub(crate) fn command<'a>(&self, line: &'a str, rest: &[&'a str]) -> Command {
         let words = line.split_whitespace().chain(rest.iter().copied());
         let mut command = self.site.command(words);
         command.env("SMOLVM_CACHE_DIR", self.site.home("cache"));
@@ -56,7 +56,7 @@ impl Host {
         self.site.home("vms")
     }
 
-    fn smolvm(&self, line: &str, rest: &[&str]) -> Output {
+    pub(crate) fn smolvm(&self, line: &str, rest: &[&str]) -> Output {
         self.command(line, rest).output().unwrap()
     }
 
@@ -73,7 +73,7 @@ impl Host {
     }
 
     /// The names of the directories of VMs.
-    fn left(&self) -> Vec<String> {
+    pub(crate) fn left(&self) -> Vec<String> {
         let Ok(entries) = fs_err::read_dir(self.vms()) else { return Vec::new() };
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| !name.starts_with('.')).collect()
@@ -89,23 +89,23 @@ impl Drop for Host {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[track_caller]
-fn assert_code(output: &Output, code: i32) {
+pub(crate) fn assert_code(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
 }
 
 #[track_caller]
-fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Waits until `done`, and fails when that does not come.
 #[track_caller]
-fn eventually(what: &str, done: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < PATIENCE, "{what} did not come about");

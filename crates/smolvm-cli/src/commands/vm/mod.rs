@@ -5,6 +5,7 @@ mod create;
 mod inspect;
 mod ls;
 mod several;
+mod snapshot;
 
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ pub(super) fn run(session: &Session<'_>, command: &VmCommand) -> Result<Exit, Fa
             let timeout = Duration::from_secs(*timeout);
             several::vms(session, ids, |vm| vm.stop_within(timeout))
         }
+        VmCommand::Pause { ids } => several::vms(session, ids, SmolVm::pause),
+        VmCommand::Resume { ids } => several::vms(session, ids, SmolVm::resume),
+        VmCommand::Snapshot { id, directory } => snapshot::make(session, id, directory),
+        VmCommand::Restore(args) => snapshot::restore(session, args),
         VmCommand::Rm { ids } => several::vms(session, ids, SmolVm::delete),
         VmCommand::Inspect { id } => {
             inspect::run(session, &session.vms()?.open(id)?);
