@@ -17,7 +17,7 @@ it works goes to :mod:`logging`, under ``smolvm``.
 from smolvm._smolvm import __version__
 from smolvm.images import ImageManager, ImageSource, LocalImage
 from smolvm.process import Process
-from smolvm.vm import VM, CommandResult, SmolVM, VMConfig, VMInfo, VMState
+from smolvm.vm import VM, CommandResult, SmolVM, Snapshot, VMConfig, VMInfo, VMState
 
 __all__ = [
     "VM",
@@ -27,6 +27,7 @@ __all__ = [
     "LocalImage",
     "Process",
     "SmolVM",
+    "Snapshot",
     "VMConfig",
     "VMInfo",
     "VMState",

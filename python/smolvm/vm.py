@@ -24,7 +24,7 @@ from smolvm._arguments import (
 from smolvm._paths import AbsolutePath, StrPath
 from smolvm.process import Process
 
-__all__ = ["VM", "CommandResult", "SmolVM", "VMConfig", "VMInfo", "VMState"]
+__all__ = ["VM", "CommandResult", "SmolVM", "Snapshot", "VMConfig", "VMInfo", "VMState"]
 
 Backend: TypeAlias = Literal["auto", "qemu", "firecracker"]
 DiskMode: TypeAlias = Literal["isolated", "shared"]
@@ -113,6 +113,8 @@ class VMState(str, Enum):
     """It was made and never started."""
     RUNNING = "running"
     """It runs."""
+    PAUSED = "paused"
+    """It stands still, with all that it has in memory, until it is resumed."""
     STOPPED = "stopped"
     """It was stopped, or has ended by itself in order."""
     ERROR = "error"
@@ -183,6 +185,27 @@ class CommandResult(BaseModel):
     def ok(self) -> bool:
         """Whether it exited with code 0."""
         return self.exit_code == 0
+
+
+class Snapshot(BaseModel):
+    """What a VM was at one moment, in a directory.
+
+    Attributes:
+        path: The directory.
+        digest: The SHA-256 digest of all of it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    path: Path
+    digest: str
+
+
+def located(snapshot: Snapshot | StrPath) -> tuple[StrPath, str | None]:
+    """The directory of a snapshot, and the digest that it must have, where that is known."""
+    if isinstance(snapshot, Snapshot):
+        return snapshot.path, snapshot.digest
+    return snapshot, None
 
 
 class SmolVM:
@@ -265,6 +288,59 @@ class SmolVM:
     def delete(self) -> None:
         """Ends it at once, and removes all that it had."""
         self._native.delete()
+
+    def pause(self) -> None:
+        """Has it stand still; its memory stays. Does nothing where it is paused already."""
+        self._native.pause()
+
+    def resume(self) -> None:
+        """Lets it go on after :meth:`pause`, and tells it the time."""
+        self._native.resume()
+
+    def snapshot(self, directory: StrPath) -> Snapshot:
+        """Writes down what it is at this moment, memory and disk, in a new directory, from which
+        others go on (:meth:`restore`). It stands still meanwhile, and goes on.
+
+        The directory is there when it is whole, or not at all. It holds all that the guest has in
+        memory, secrets included.
+
+        Raises:
+            SmolVMError: It does not run, there is something at ``directory``, or no room for it.
+        """
+        path, digest = self._native.snapshot(directory)
+        return Snapshot(path=path, digest=digest)
+
+    @classmethod
+    def restore(
+        cls,
+        snapshot: Snapshot | StrPath,
+        *,
+        vm_id: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> Self:
+        """A VM of its own that goes on from a snapshot, with random numbers, a disk, a name and an
+        address of its own. It runs when it is returned, and goes with its ``with`` block and with
+        this process.
+
+        What ran in the guest goes on, but not what was run by :meth:`run` and :meth:`popen`.
+
+        Args:
+            snapshot: What :meth:`snapshot` returned, or a directory. The first is compared with the
+                digest that it had.
+            vm_id: Its name; one is made up where it is left out.
+            env: The environment of the commands that this process runs in it.
+            timeout: How many seconds it may take.
+
+        Raises:
+            SmolVMError: The snapshot is damaged, was made with another version of the VMM, or the
+                image has changed since.
+            OperationTimeoutError: It takes longer.
+        """
+        directory, digest = located(snapshot)
+        vm = cls.__new__(cls)
+        vm._native = _smolvm.Machine.restore(directory, vm_id, dict(env or {}), digest, timeout)
+        return vm
 
     def run(
         self,

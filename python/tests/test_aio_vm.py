@@ -283,3 +283,15 @@ def test_the_loop_goes_on_while_calls_wait(with_vm: Callable[[Test], None]) -> N
         assert (await sleeping).ok
 
     with_vm(test)
+
+
+def test_others_go_on_from_a_snapshot(with_vm: Callable[[Test], None], tmp_path: Path) -> None:
+    async def test(vm: SmolVM) -> None:
+        await vm.pause()
+        assert await vm.status() is VMState.PAUSED
+        await vm.resume()
+        snapshot = await vm.snapshot(tmp_path / "snapshot")
+        async with await SmolVM.restore(snapshot, timeout=120) as worker:
+            assert (await worker.run("echo hi")).stdout == "hi\n"
+
+    with_vm(test)

@@ -259,6 +259,28 @@ def test_another_process_finds_it_by_its_id(vm: VM, shared_home: Path) -> None:
     assert vm.status is VMState.RUNNING
 
 
+def test_others_go_on_from_a_snapshot(vm: VM, tmp_path: Path, home: Path) -> None:
+    vm.pause()
+    assert vm.status is VMState.PAUSED
+    with pytest.raises(SmolVMError, match="it is paused"):
+        vm.run("true")
+    vm.resume()
+    vm.run("echo kept > /root/kept")
+    snapshot = vm.snapshot(tmp_path / "snapshot")
+    vm.run("rm /root/kept")
+    with VM.restore(snapshot, vm_id="worker", env={"NAME": "value"}, timeout=120) as worker:
+        assert (worker.status, worker.info.vm_id) == (VMState.RUNNING, "worker")
+        assert worker.run("cat /root/kept; echo $NAME").stdout == "kept\nvalue\n"
+    assert not any((home / ".smolvm/vms").glob("worker"))
+    other = snapshot.model_copy(update={"digest": "0" * 64})
+    with pytest.raises(SmolVMError, match="not as it was"):
+        VM.restore(other)
+    with pytest.raises(SmolVMError, match="is no snapshot"):
+        VM.restore(tmp_path)
+    with pytest.raises(SmolVMError, match="is there already"):
+        vm.snapshot(snapshot.path)
+
+
 def test_a_forked_child_uses_the_machine_and_does_not_end_it(vm: VM) -> None:
     process = vm.popen(["sleep", "984"])
 

@@ -10,7 +10,10 @@ use std::time::SystemTime;
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use smolvm::{CancelToken, Command, CommandResult, Forward, SmolVm, VmError, VmInfo, Vms};
+use smolvm::{
+    CancelToken, Command, CommandResult, Digest, DigestError, Forward, RestoreConfig, SmolVm,
+    Snapshot, VmError, VmInfo, Vms,
+};
 
 use crate::call::{self, Cancel};
 use crate::errors;
@@ -137,6 +140,58 @@ impl Machine {
             drop(forwards);
             vm.delete()
         })
+    }
+
+    fn pause(&self, py: Python<'_>) -> PyResult<()> {
+        self.call(py, None, |vm, _| vm.pause())
+    }
+
+    fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        self.call(py, None, |vm, _| vm.resume())
+    }
+
+    /// Makes a snapshot; returns its directory and its digest.
+    #[pyo3(signature = (directory, cancel=None))]
+    fn snapshot(
+        &self,
+        py: Python<'_>,
+        directory: PathBuf,
+        cancel: Option<&Cancel>,
+    ) -> PyResult<(PathBuf, String)> {
+        self.call(py, cancel, move |vm, cancel| {
+            let snapshot = vm.cancelled_by(cancel).snapshot(directory)?;
+            Ok((snapshot.path().to_owned(), snapshot.digest().to_string()))
+        })
+    }
+
+    /// Makes a machine that goes on from a snapshot.
+    #[staticmethod]
+    #[pyo3(signature = (directory, vm_id, env, digest, timeout, cancel=None))]
+    fn restore(
+        py: Python<'_>,
+        directory: PathBuf,
+        vm_id: Option<String>,
+        env: BTreeMap<String, String>,
+        digest: Option<String>,
+        timeout: f64,
+        cancel: Option<&Cancel>,
+    ) -> PyResult<Self> {
+        let cancel = call::token(cancel);
+        let timeout = seconds(py, "timeout", timeout)?;
+        let mut config = RestoreConfig::new().timeout(timeout).cancel(&cancel);
+        if let Some(id) = vm_id {
+            config = config.id(&id).map_err(|error| errors::machine(py, &error))?;
+        }
+        if let Some(digest) = digest {
+            let digest: Digest = digest
+                .parse()
+                .map_err(|error: DigestError| errors::validation(py, &error.to_string()))?;
+            config = config.digest(digest);
+        }
+        let config = env.into_iter().fold(config, |config, (name, value)| config.env(name, value));
+        let restored =
+            call::run(py, &cancel, move || SmolVm::restore(&Snapshot::open(directory)?, config))?;
+        restored.map(Self::of).map_err(|error| errors::machine(py, &error))
     }
 
     #[getter]

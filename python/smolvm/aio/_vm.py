@@ -23,7 +23,15 @@ from smolvm._paths import StrPath
 from smolvm.aio._call import call
 from smolvm.aio._process import Process
 from smolvm.exceptions import SmolVMError
-from smolvm.vm import CommandResult, VMConfig, VMFields, VMInfo, VMState
+from smolvm.vm import (
+    CommandResult,
+    Snapshot,
+    VMConfig,
+    VMFields,
+    VMInfo,
+    VMState,
+    located,
+)
 
 T = TypeVar("T")
 
@@ -120,6 +128,42 @@ class SmolVM:
         meanwhile."""
         if self._native is not None:
             await self._call(lambda native, _: native.delete())
+
+    async def pause(self) -> None:
+        """Has it stand still; its memory stays. Does nothing where it is paused already."""
+        await self._call(lambda native, _: native.pause())
+
+    async def resume(self) -> None:
+        """Lets it go on after :meth:`pause`, and tells it the time."""
+        await self._call(lambda native, _: native.resume())
+
+    async def snapshot(self, directory: StrPath) -> Snapshot:
+        """Writes down what it is at this moment: :meth:`smolvm.SmolVM.snapshot`. Where the task is
+        cancelled nothing is left of it, and the VM goes on."""
+        path, digest = await self._call(lambda native, cancel: native.snapshot(directory, cancel))
+        return Snapshot(path=path, digest=digest)
+
+    @classmethod
+    async def restore(
+        cls,
+        snapshot: Snapshot | StrPath,
+        *,
+        vm_id: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> SmolVM:
+        """A VM of its own that goes on from a snapshot: :meth:`smolvm.SmolVM.restore`. It runs when
+        it is returned."""
+        directory, digest = located(snapshot)
+        vm = SmolVM.__new__(SmolVM)
+        vm._config = None
+        vm._making = asyncio.Lock()
+        vm._native = await call(
+            lambda cancel: _smolvm.Machine.restore(
+                directory, vm_id, dict(env or {}), digest, timeout, cancel
+            )
+        )
+        return vm
 
     async def run(
         self,
