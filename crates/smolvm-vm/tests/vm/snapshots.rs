@@ -1,6 +1,8 @@
 //! Machines that stand still, and machines that go on from snapshots of others.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::net::{IpAddr, TcpStream};
 use std::os::unix::fs::{FileExt as _, PermissionsExt};
 use std::path::Path;
 use std::thread;
@@ -8,8 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use smolvm_image::{CancelToken, Digest};
 use smolvm_testkit::SmallDisk;
+use smolvm_testkit::network::World;
 use smolvm_vm::{
-    Command, RestoreConfig, SmolVm, Snapshot, SnapshotError, Vm, VmError, VmErrorKind, VmState,
+    Command, NetworkMode, RestoreConfig, SmolVm, Snapshot, SnapshotError, Vm, VmError, VmErrorKind,
+    VmState,
 };
 
 use super::images::{Image, Site, TINY};
@@ -310,4 +314,43 @@ fn nothing_goes_on_from_what_is_not_a_whole_snapshot() {
     let error = restore(&path).unwrap_err();
     assert!(matches!(error, VmError::Snapshot(SnapshotError::ImageChanged { .. })), "{error}");
     assert_gone(&site);
+}
+
+/// Machines of one snapshot in one network of this host's, where no two may be called alike.
+#[test]
+fn machines_of_one_snapshot_have_addresses_of_their_own() {
+    let Some(image) = Image::find(TINY) else { return };
+    let Some(world) = World::new() else { return };
+    world.host.forward();
+    let site = Site::new();
+    let vm = image.config(&site).id("first").unwrap().mem_size_mib(192).network(NetworkMode::Tap);
+    let vm = world.host.within(|| Vm::boot(vm)).unwrap();
+    let snapshot = vm.snapshot(site.temp.path().join("snapshot")).unwrap();
+    let restore = |id| {
+        let config = config(&site).id(id).unwrap();
+        world.host.within(|| Vm::restore(&snapshot, config)).unwrap()
+    };
+    let vms = [vm, restore("second"), restore("third")];
+    let mut addresses = BTreeSet::new();
+    for vm in &vms {
+        let address = vm.get_ip().unwrap();
+        assert!(addresses.insert(address), "{addresses:?} and {address}");
+        let line = "ip -4 -o addr show dev eth0 | sed 's/.*inet \\([^/]*\\).*/\\1/'; hostname";
+        assert_eq!(text(vm, line), format!("{address}\n{}", vm.id()), "the old address is gone");
+        // It is reached by it, and by no other.
+        text(vm, "(echo here; hostname) | nc -l -p 1234 > /dev/null 2>&1 & sleep 0.2");
+        let heard = world.host.within(|| heard_at((address, 1234)));
+        assert_eq!(heard, format!("here\n{}\n", vm.id()));
+    }
+    drop(vms);
+    assert_gone(&site);
+    let _ = fs_err::remove_dir_all(format!("/run/smolvm/tap/{}", world.host.number()));
+}
+
+/// What somebody says who listens at this address.
+fn heard_at(address: (IpAddr, u16)) -> String {
+    let mut heard = String::new();
+    let connected = TcpStream::connect_timeout(&address.into(), PATIENCE);
+    connected.unwrap().read_to_string(&mut heard).unwrap();
+    heard
 }
