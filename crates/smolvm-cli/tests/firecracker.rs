@@ -10,6 +10,8 @@
 
 #[path = "firecracker/jail.rs"]
 mod jail;
+#[path = "firecracker/snapshots.rs"]
+mod snapshots;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -144,6 +146,7 @@ fn an_image_boots_on_real_firecracker_and_runs_commands() {
     assert_eq!(outer.processes("firecracker"), 1);
     assert!(outer.good("smolvm vm ls").contains("running"));
     jail::looks(&outer);
+    snapshots::stands_still(&outer, &id);
     // A disk of its own, and the bytes of a real copy, both ways.
     let digests = format!(
         "smolvm vm exec {id} -- sh -c 'echo kept > /root/kept; sync' && \
