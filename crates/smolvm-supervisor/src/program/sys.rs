@@ -1,6 +1,7 @@
 //! The system calls that `std` has no safe way to, behind functions that are safe to call.
 #![expect(unsafe_code, reason = "a program of nothing but std reaches the C library by itself")]
 
+mod child;
 pub(crate) mod interfaces;
 mod mounts;
 mod namespaces;
@@ -10,11 +11,11 @@ use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use self::child::die_with;
+pub(crate) use self::child::{Preparation, end_with_parent, prepare_child};
 pub(crate) use self::mounts::{Mount, change_root, fifo, mount_memory, root_is_slave};
 pub(crate) use self::namespaces::{UserMap, enter_jail, spawn_init};
 
@@ -30,21 +31,6 @@ pub(crate) struct PollFd {
 /// `sigset_t` of the C libraries for Linux: 1024 bits.
 type SignalSet = [u64; 16];
 
-/// `struct rlimit` of 64-bit Linux.
-#[repr(C)]
-struct Limit {
-    soft: u64,
-    hard: u64,
-}
-
-/// `struct ifreq` of the kernel, as `TUNSETIFF` takes it.
-#[repr(C)]
-struct InterfaceRequest {
-    name: [u8; NAME_SIZE],
-    flags: c_short,
-    rest: [u8; 22],
-}
-
 pub(crate) const POLLIN: c_short = 1;
 pub(crate) const POLLOUT: c_short = 4;
 
@@ -54,12 +40,10 @@ const SIGHUP: c_int = 1;
 const SIGINT: c_int = 2;
 const SIGKILL: c_int = 9;
 const SIGPIPE: c_int = 13;
-const SIGXFSZ: c_int = 25;
 const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
 const SIG_SETMASK: c_int = 2;
 
-const F_SETFD: c_int = 2;
 const F_GETFL: c_int = 3;
 const F_SETFL: c_int = 4;
 const F_DUPFD_CLOEXEC: c_int = 1030;
@@ -74,8 +58,6 @@ pub(crate) const O_DIRECTORY: c_int = 0o40_000;
 #[cfg(target_arch = "aarch64")]
 pub(crate) const O_NOFOLLOW: c_int = 0o100_000;
 
-const O_RDWR: c_int = 2;
-
 const CLONE_NEWUSER: c_int = 0x1000_0000;
 const CLONE_NEWNET: c_int = 0x4000_0000;
 const TUNSETIFF: c_ulong = 0x4004_54ca;
@@ -83,9 +65,6 @@ const TUNSETIFF: c_ulong = 0x4004_54ca;
 const IFF_TAP_PLAIN: c_short = 0x0002 | 0x1000 | 0x4000;
 const NAME_SIZE: usize = 16;
 
-const RLIMIT_FSIZE: c_int = 1;
-const RLIMIT_CORE: c_int = 4;
-const RLIMIT_NOFILE: c_int = 7;
 const MFD_CLOEXEC: c_uint = 1;
 
 const PR_SET_PDEATHSIG: c_int = 1;
@@ -95,20 +74,15 @@ const PR_SET_NAME: c_int = 15;
 unsafe extern "C" {
     fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
     fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
-    fn dup2(old: c_int, new: c_int) -> c_int;
     fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int;
     fn close(fd: c_int) -> c_int;
-    fn open(path: *const c_char, flags: c_int, ...) -> c_int;
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     fn unshare(flags: c_int) -> c_int;
     fn setns(fd: c_int, kind: c_int) -> c_int;
-    fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
-    fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
     fn setgroups(count: usize, groups: *const u32) -> c_int;
     fn setresgid(real: u32, effective: u32, saved: u32) -> c_int;
     fn setresuid(real: u32, effective: u32, saved: u32) -> c_int;
     fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
-    fn write(fd: c_int, bytes: *const c_char, count: usize) -> isize;
     fn setsid() -> c_int;
     fn getppid() -> c_int;
     fn geteuid() -> c_uint;
@@ -202,32 +176,6 @@ pub(crate) fn catch_signals() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// What a child is to be besides a copy of this process that executes something else.
-#[derive(Debug, Default)]
-pub(crate) struct Preparation {
-    /// Descriptors and the numbers that they have in the child. They are numbered higher here than
-    /// any of these.
-    pub(crate) handed: Vec<(OwnedFd, RawFd)>,
-    /// The numbers of open descriptors that it inherits.
-    pub(crate) files: std::ops::Range<RawFd>,
-    /// The user namespace that it is in, where that is another.
-    pub(crate) users: Option<OwnedFd>,
-    /// The network namespace that it is in.
-    pub(crate) network: Option<OwnedFd>,
-    /// A tap device of that namespace, and the number of the descriptor that it becomes.
-    pub(crate) tap: Option<(TapName, RawFd)>,
-    /// The user that it runs as, and the groups that it is in besides that of the same number.
-    pub(crate) user: Option<(u32, Vec<u32>)>,
-    /// What puts whoever writes `0` to it into a cgroup.
-    pub(crate) group: Option<OwnedFd>,
-    /// How long the files may become that it writes, in bytes.
-    pub(crate) file_size: Option<u64>,
-    /// How many files it may have open, if it may not have fewer already.
-    pub(crate) open_files: Option<u64>,
-    /// Whether it is the first process of its namespace, from which it does not see its parent.
-    pub(crate) is_init: bool,
-}
-
 /// The name of a network device as the kernel takes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TapName([u8; NAME_SIZE]);
@@ -239,116 +187,6 @@ impl TapName {
         // The last byte ends it.
         bytes[..NAME_SIZE - 1].get_mut(..name.len())?.copy_from_slice(name);
         Some(Self(bytes))
-    }
-}
-
-/// Has the kernel kill the child when this thread ends, whatever ends it; gives the child the
-/// usual reactions to signals, and what it is to have.
-pub(crate) fn prepare_child(command: &mut Command, preparation: Preparation) {
-    let supervisor = std::process::id();
-    let Preparation {
-        handed,
-        files,
-        users,
-        network,
-        tap,
-        user,
-        group,
-        file_size,
-        open_files,
-        is_init,
-    } = preparation;
-    // Whoever is the first of a namespace learns from its line when its parent is gone.
-    let parent = if is_init { 0 } else { supervisor };
-    let prepare = move || {
-        // SAFETY: none of these calls involves memory that is shared with the other process, takes
-        // a lock or allocates; all are allowed between fork and exec.
-        unsafe {
-            for number in [SIGHUP, SIGINT, SIGPIPE] {
-                signal(number, SIG_DFL);
-            }
-            let none: SignalSet = [0; 16];
-            check(sigprocmask(SIG_SETMASK, &raw const none, std::ptr::null_mut()))?;
-            if let Some(group) = &group
-                && write(group.as_raw_fd(), c"0".as_ptr(), 1) != 1
-            {
-                return Err(io::Error::last_os_error());
-            }
-            // What is allowed to enter the other, there.
-            if let Some(users) = &users {
-                check(setns(users.as_raw_fd(), CLONE_NEWUSER))?;
-            }
-            if let Some(network) = &network {
-                check(setns(network.as_raw_fd(), CLONE_NEWNET))?;
-            }
-            for (fd, number) in &handed {
-                check(dup2(fd.as_raw_fd(), *number))?;
-            }
-            if let Some((name, number)) = &tap {
-                open_tap(name, *number)?;
-            }
-            for file in files.clone() {
-                check(fcntl(file, F_SETFD, 0))?;
-            }
-            if let Some(bytes) = file_size {
-                // A guest whose disk grows no more is told so; its VMM is not killed for it.
-                signal(SIGXFSZ, SIG_IGN);
-                check(setrlimit(RLIMIT_FSIZE, &Limit { soft: bytes, hard: bytes }))?;
-            }
-            if let Some(count) = open_files {
-                let mut limit = Limit { soft: 0, hard: 0 };
-                check(getrlimit(RLIMIT_NOFILE, &raw mut limit))?;
-                let limit = Limit { soft: limit.soft.min(count), hard: limit.hard.min(count) };
-                check(setrlimit(RLIMIT_NOFILE, &raw const limit))?;
-            }
-            // What it has of a guest's memory is not for the disk.
-            check(setrlimit(RLIMIT_CORE, &Limit { soft: 0, hard: 0 }))?;
-            if let Some((number, groups)) = &user {
-                check(setgroups(groups.len(), groups.as_ptr()))?;
-                check(setresgid(*number, *number, *number))?;
-                check(setresuid(*number, *number, *number))?;
-            }
-            // After that, for becoming another user would undo it.
-            die_with(parent)?;
-            check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)).map(drop)?;
-        }
-        Ok(())
-    };
-    // SAFETY: what the closure does is allowed between fork and exec, as said in it.
-    unsafe { command.pre_exec(prepare) };
-}
-
-/// Has the kernel kill the child when this thread ends, whatever ends it.
-pub(crate) fn end_with_parent(command: &mut Command) {
-    let parent = std::process::id();
-    // SAFETY: two system calls without memory are allowed between fork and exec.
-    unsafe { command.pre_exec(move || die_with(parent)) };
-}
-
-/// Has the kernel kill this process when its parent ends; `parent` is its number in this process's
-/// namespace, where it has one.
-fn die_with(parent: u32) -> io::Result<()> {
-    // SAFETY: no memory is involved.
-    check(unsafe { prctl(PR_SET_PDEATHSIG, c_ulong::from(SIGKILL.unsigned_abs())) })?;
-    // It may have ended before that.
-    // SAFETY: it has no arguments and cannot fail.
-    if u32::try_from(unsafe { getppid() }) == Ok(parent) {
-        Ok(())
-    } else {
-        Err(io::Error::from(io::ErrorKind::BrokenPipe))
-    }
-}
-
-/// Opens a tap device that exists as the descriptor of this number, with the header before each
-/// frame that VMMs ask for. Allocates nothing.
-fn open_tap(name: &TapName, number: RawFd) -> io::Result<()> {
-    let mut request = InterfaceRequest { name: name.0, flags: IFF_TAP_PLAIN, rest: [0; 22] };
-    // SAFETY: the path ends with a zero byte; the request is as large as the kernel's and lives
-    // until the call returns; the descriptor was just made and nobody else knows it.
-    unsafe {
-        let tun = check(open(c"/dev/net/tun".as_ptr(), O_RDWR | O_CLOEXEC))?;
-        check(ioctl(tun, TUNSETIFF, &raw mut request))?;
-        check(dup2(tun, number)).map(drop)
     }
 }
 

@@ -7,14 +7,12 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::process::{Child, Command};
 
-use super::{CLONE_NEWNET, check, setns, unshare};
+use super::{CLONE_NEWNET, CLONE_NEWUSER, SIGKILL, check, setns, unshare};
 
 const CLONE_NEWNS: c_int = 0x0002_0000;
 const CLONE_NEWUTS: c_int = 0x0400_0000;
 const CLONE_NEWIPC: c_int = 0x0800_0000;
-const CLONE_NEWUSER: c_int = 0x1000_0000;
 const CLONE_NEWPID: c_int = 0x2000_0000;
-const SIGKILL: c_int = 9;
 
 unsafe extern "C" {
     fn fork() -> c_int;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use smolvm_supervisor::control::Setting;
-use smolvm_supervisor::jail::{FILES, Jail, JailAccess, JailFile, LOG, SOCKETS};
+use smolvm_supervisor::jail::{Jail, JailAccess, JailFile, LOG, SOCKETS};
 
 use super::{Firecracker, FirecrackerError};
 use crate::assets::{KERNEL_FD, ROOTFS_FD};
@@ -109,19 +109,9 @@ impl Firecracker {
 
     /// The path by which it has one of its sockets.
     pub(super) fn socket(&self, socket: &Path) -> PathBuf {
-        self.inside(SOCKETS, socket)
-    }
-
-    /// The path by which it has a file of [`VmDirs::vmm_files`].
-    #[allow(dead_code, reason = "snapshots lie there")]
-    pub(crate) fn file(&self, file: &Path) -> PathBuf {
-        self.inside(FILES, file)
-    }
-
-    fn inside(&self, directory: &str, path: &Path) -> PathBuf {
-        match path.file_name().filter(|_| self.jailer.is_some()) {
-            Some(name) => Path::new(directory).join(name),
-            None => path.to_owned(),
+        match socket.file_name().filter(|_| self.jailer.is_some()) {
+            Some(name) => Path::new(SOCKETS).join(name),
+            None => socket.to_owned(),
         }
     }
 
@@ -186,7 +176,6 @@ mod tests {
         let inside = Firecracker { jailer, ..free };
         assert_eq!(inside.path_of(DISK_FD), Path::new("/disk"));
         assert_eq!(inside.socket(&dirs.api_socket()), Path::new("/run/api.sock"));
-        assert_eq!(inside.file(&dirs.vmm_files().join("memory")), Path::new("/files/memory"));
         assert!(inside.arguments(&dirs).contains(&"/vmm.log".into()));
     }
 }
