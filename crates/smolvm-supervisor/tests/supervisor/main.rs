@@ -8,6 +8,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod bridge;
 mod client;
 mod clients;
 mod directories;
