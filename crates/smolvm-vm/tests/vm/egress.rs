@@ -3,6 +3,7 @@
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use smolvm_testkit::network::{
@@ -12,6 +13,7 @@ use smolvm_testkit::network::{
 use smolvm_testkit::skip;
 use smolvm_vm::{Command, Egress, NetworkMode, Vm, VmError, VmErrorKind};
 
+use super::backend;
 use super::images::{Image, Site, TINY};
 
 /// The names of this Internet.
@@ -55,17 +57,12 @@ impl Scene {
     fn boot(&self, mode: NetworkMode, egress: &str) -> Vm {
         let config = self.image.config(&self.site).mem_size_mib(192).network(mode);
         let config = config.egress(egress.parse().unwrap());
-        self.world.host.within(|| Vm::boot(config)).unwrap()
+        self.world.host.within(|| backend::boot(config)).unwrap()
     }
 
     /// Has the guest do this, as root; nobody may have heard of it.
     fn assert_refused(&self, vm: &Vm, line: &str) {
-        let result = vm.run(Command::shell(line).timeout(Duration::from_mins(1))).unwrap();
-        let said = result.stdout();
-        assert!(!result.ok(), "{line}: {result:?}");
-        // What could not be tried was not refused.
-        assert!(!matches!(result.exit_code, 126 | 127 | 134 | 139), "{line}: {result:?}");
-        assert!(!said.contains("secret") && !said.contains("bytes from"), "{line}: {result:?}");
+        assert_failed(vm, line);
         self.assert_untouched(line);
     }
 
@@ -83,11 +80,24 @@ impl Drop for Scene {
     }
 }
 
+/// Has the guest do this, as root; nothing may come of it there.
+fn assert_failed(vm: &Vm, line: &str) {
+    let result = vm.run(Command::shell(line).timeout(Duration::from_mins(2))).unwrap();
+    let said = result.stdout();
+    assert!(!result.ok(), "{line}: {result:?}");
+    // What could not be tried was not refused.
+    assert!(!matches!(result.exit_code, 126 | 127 | 134 | 139), "{line}: {result:?}");
+    assert!(!said.contains("secret") && !said.contains("bytes from"), "{line}: {result:?}");
+}
+
 fn run(vm: &Vm, line: &str) -> String {
     let result = vm.run(line).unwrap();
     assert!(result.ok(), "{line}: {result:?}");
     result.stdout().trim().to_owned()
 }
+
+/// How many attempts are made at once; all have time to be made within their time-outs.
+const AT_ONCE: usize = 16;
 
 /// What a datagram of [`udp`] says: it asks for a file called x (RFC 1350, RFC 2349).
 const DATAGRAM: &[u8] = b"\0\x01x\0octet\0tsize\x000\0";
@@ -100,67 +110,83 @@ fn connect(to: impl std::fmt::Display, port: u16) -> String {
 /// A connection; its failure is the command's. Debian's static busybox crashes at a time-out of
 /// wget's own.
 fn tcp(to: impl std::fmt::Display, port: u16) -> String {
-    format!("timeout 2 wget -q -O - http://{to}:{port}/")
+    format!("timeout 4 wget -q -O - http://{to}:{port}/")
 }
 
 /// A datagram; there is no failure of it that the guest must hear of.
 fn udp(to: impl std::fmt::Display, port: u16) -> String {
-    format!("timeout 1 tftp -g -r x -l /tmp/x {to} {port}; false")
+    format!("timeout 3 tftp -g -r x -l /tmp/x {to} {port}; false")
 }
 
 /// What the guest tries, of which nothing may come of.
-fn attempts(gateway: &str, name_server: &str, neighbours: &[String]) -> Vec<String> {
+struct Attempts {
+    /// Those that do not disturb each other.
+    at_once: Vec<String>,
+    /// Those that change the guest.
+    in_turn: Vec<String>,
+}
+
+fn attempts(gateway: &str, name_server: &str, neighbours: &[String]) -> Attempts {
     let mut hosts = vec![HOST.to_string(), HOST_TOO.to_string(), gateway.to_owned()];
     hosts.extend(METADATA.map(|address| address.to_string()));
     hosts.extend(neighbours.iter().cloned());
-    let mut attempts = Vec::new();
+    let mut at_once = Vec::new();
     for host in &hosts {
-        attempts.extend([tcp(host, PORT), udp(host, PORT)]);
-        attempts.push(format!("ping -c 1 -W 1 {host}"));
+        at_once.extend([tcp(host, PORT), udp(host, PORT)]);
+        at_once.push(format!("ping -c 1 -W 1 {host}"));
     }
     // The name server has one port, of UDP.
-    attempts.extend([tcp(name_server, PORT), tcp(name_server, 53)]);
+    at_once.extend([tcp(name_server, PORT), tcp(name_server, 53)]);
     // Other ways to say this host.
     for text in ["0.0.0.0", "2130706433", "[fd77::2]", "[::ffff:203.0.113.2]", "[fe80::1%eth0]"] {
-        attempts.push(tcp(text, PORT));
+        at_once.push(tcp(text, PORT));
     }
+    for all in ["255.255.255.255", "203.0.113.255", "224.0.0.1"] {
+        at_once.push(format!("ping -c 1 -W 1 {all}"));
+    }
+    // The management of the VM is no network.
+    at_once.push("cat /dev/vport*".to_owned());
+    at_once.push("ls /dev/vsock /dev/vhost-vsock".to_owned());
+    let mut in_turn = Vec::new();
     // The guest's kernel is the guest's: it may be told to send what others would keep.
-    attempts.push(format!(
+    in_turn.push(format!(
         "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; ip address del 127.0.0.1/8 dev lo; \
          ip route add 127.0.0.0/8 via {gateway}; {}; {}",
         udp("127.0.0.1", PORT),
         tcp("127.0.0.1", PORT)
     ));
-    attempts.push(format!(
+    in_turn.push(format!(
         "ip -6 address add fd77::15/64 dev eth0; ip -6 route add default dev eth0; sleep 2; {}; {}",
         udp("fd77::2", PORT),
         tcp("[fd77::2]", PORT)
     ));
     // Whoever asks as the host itself may be taken for it.
-    attempts.push(format!(
+    in_turn.push(format!(
         "ip address add {HOST_TOO}/32 dev eth0; \
          traceroute -n -q 1 -w 1 -f 64 -m 64 -s {HOST_TOO} -p {} {HOST}; \
          ip address del {HOST_TOO}/32 dev eth0; false",
         PORT - 1
     ));
-    attempts.push(format!("ip route add {HOST}/32 dev eth0; {}", tcp(HOST, PORT)));
-    for all in ["255.255.255.255", "203.0.113.255", "224.0.0.1"] {
-        attempts.push(format!("ping -c 1 -W 1 {all}"));
-    }
-    // The management of the VM is no network.
-    attempts.push("cat /dev/vport*".to_owned());
-    attempts.push("ls /dev/vsock /dev/vhost-vsock".to_owned());
-    attempts
+    in_turn.push(format!("ip route add {HOST}/32 dev eth0; {}", tcp(HOST, PORT)));
+    Attempts { at_once, in_turn }
 }
 
 /// What the guest reaches by default, and 30 attempts at what it must not.
 fn try_all(scene: &Scene, vm: &Vm, neighbours: &[String]) {
     let gateway = run(vm, "ip route | sed -n 's/^default via \\([^ ]*\\).*/\\1/p'");
     let name_server = run(vm, "sed -n 's/^nameserver //p' /etc/resolv.conf");
-    let attempts = attempts(&gateway, &name_server, neighbours);
-    assert!(attempts.len() >= 30, "{}", attempts.len());
-    for attempt in attempts {
-        scene.assert_refused(vm, &attempt);
+    let Attempts { at_once, in_turn } = attempts(&gateway, &name_server, neighbours);
+    assert!(at_once.len() >= 30, "{}", at_once.len());
+    for some in at_once.chunks(AT_ONCE) {
+        thread::scope(|scope| {
+            for line in some {
+                scope.spawn(|| assert_failed(vm, line));
+            }
+        });
+        scene.assert_untouched(&some.join("\nrefused: "));
+    }
+    for line in in_turn {
+        scene.assert_refused(vm, &line);
     }
     for host in [SOMEBODY, NEIGHBOUR] {
         run(vm, &connect(host, PORT));

@@ -1,9 +1,12 @@
 //! The images that tests boot, and where the machines of a test lie.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use smolvm_testkit::skip;
 use smolvm_vm::{VmConfig, Vms};
+
+use super::backend;
 
 /// An image that `cargo xtask images` has made.
 #[derive(Debug, Clone)]
@@ -88,7 +91,12 @@ impl Image {
 
 impl Site {
     pub(crate) fn new() -> Self {
-        Self { temp: tempfile::tempdir().unwrap() }
+        let site = Self { temp: tempfile::tempdir().unwrap() };
+        if let Some(kernels) = std::env::var_os(backend::KERNELS) {
+            std::fs::DirBuilder::new().mode(0o700).create(site.vms_dir()).unwrap();
+            std::os::unix::fs::symlink(kernels, site.vms_dir().join(".kernels")).unwrap();
+        }
+        site
     }
 
     pub(crate) fn vms_dir(&self) -> PathBuf {

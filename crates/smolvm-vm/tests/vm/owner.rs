@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use smolvm_vm::{NetworkMode, Vm, VmConfig};
+use smolvm_vm::{NetworkMode, VmConfig};
 
+use super::backend;
 use super::images::{Image, Site};
 
 /// What the owner is to boot: kernel, rootfs, initrd and the directory of machines, separated by
@@ -124,7 +125,7 @@ fn is_run_by_other_tests() {
     if std::env::var(NETWORK).is_ok_and(|network| network == "tap") {
         config = config.network(NetworkMode::Tap);
     }
-    match Vm::boot(config) {
+    match backend::boot(config) {
         Ok(vm) => {
             println!("{MARK}{}", vm.id());
             // Until the other test ends it, by whatever means.

@@ -11,6 +11,7 @@ use smolvm_testkit::Numbers;
 use smolvm_testkit::network::World;
 use smolvm_vm::{NetworkMode, SmolVm};
 
+use super::backend;
 use super::egress::{assert_no_devices, assert_nothing_left};
 use super::images::{Image, Site, TINY};
 use super::lifecycle::assert_gone;
@@ -35,15 +36,16 @@ enum End {
     HelperKilled,
 }
 
+/// All of them; the first are those that a run of few machines is about.
 const ENDS: [End; 8] = [
-    End::InOrder,
-    End::OwnerKilledEarly,
     End::OwnerKilled,
-    End::OwnerTerminated,
-    End::SupervisorKilled,
-    End::SupervisorTerminated,
     End::VmmKilled,
+    End::SupervisorKilled,
     End::HelperKilled,
+    End::OwnerKilledEarly,
+    End::InOrder,
+    End::OwnerTerminated,
+    End::SupervisorTerminated,
 ];
 
 fn kill(process: Process, signal: Signal) {
@@ -94,7 +96,8 @@ fn machines_that_end_in_every_way_leave_nothing() {
     let mut numbers = Numbers::of_this_run();
     let count = std::env::var("SMOLVM_TEST_KILLS").map_or(MACHINES, |kills| kills.parse().unwrap());
     for number in 0..count {
-        let (how, network) = (ENDS[number / 2 % ENDS.len()], ["tap", "user"][number % 2]);
+        let (how, round) = (ENDS[number % ENDS.len()], number / ENDS.len());
+        let network = ["tap", "user"][(number + round) % 2];
         let site = Site::new();
         site.vms();
         let start = || Owner::start_with_network(&image, &site, network);
@@ -105,7 +108,7 @@ fn machines_that_end_in_every_way_leave_nothing() {
             // What a supervisor that was killed leaves is removed by the next one that is needed;
             // not before the kernel has removed the guest's device.
             assert_no_devices(&world.host);
-            let config = image.config(&site).network(NetworkMode::Tap);
+            let config = backend::on_tested_backend(image.config(&site)).network(NetworkMode::Tap);
             world.host.within(|| SmolVm::new(config)).unwrap().delete().unwrap();
         }
         let took = assert_gone(&site);
