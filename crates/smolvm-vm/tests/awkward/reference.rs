@@ -39,15 +39,25 @@ impl Reference {
 
     /// Runs a row on this host.
     pub(crate) fn run(&mut self, row: &Row, directory: &str) -> Outcome {
+        parse(&self.ask(row, directory), row)
+    }
+
+    /// The same, in the words of the script: a line.
+    pub(crate) fn ask(&mut self, row: &Row, directory: &str) -> String {
         let mut line = row.to_json(directory).to_string();
         line.push('\n');
         self.rows.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
         let mut answer = String::new();
         self.outcomes.read_line(&mut answer).unwrap();
-        let answer: Value = serde_json::from_str(&answer)
-            .unwrap_or_else(|error| panic!("the reference failed at {}: {error}", row.name));
-        Outcome::from_json(&answer)
+        answer
     }
+}
+
+/// What the script says of a row.
+pub(crate) fn parse(answer: &str, row: &Row) -> Outcome {
+    let answer: Value = serde_json::from_str(answer)
+        .unwrap_or_else(|error| panic!("the reference failed at {}: {error}", row.name));
+    Outcome::from_json(&answer)
 }
 
 impl Drop for Reference {

@@ -63,7 +63,7 @@ fn output() -> Vec<Row> {
         shell("carriage returns and no terminal", r"printf 'a\r\nb\rc'; test -t 1; echo $?"),
         shell("very many lines", "seq 1 200000"),
         shell("one very long line", "head -c 3000000 /dev/zero | tr '\\0' x"),
-        shell("100 MB", "yes 'what is written a hundred million times' | head -c 100000000"),
+        shell("40 MB", "yes 'what is written again and again' | head -c 40000000"),
         shell(
             "5 MB on each stream",
             "(yes out | head -c 5000000) & yes err | head -c 5000000 >&2; wait",
@@ -82,7 +82,8 @@ fn input() -> Vec<Row> {
     let megabyte = noise(1, 1 << 20);
     vec![
         argv("1 MiB both ways at once", ["cat"]).stdin(megabyte.clone()),
-        shell("1 MiB that is counted", "wc -c; cksum").stdin(megabyte.clone()),
+        // Not cksum, which takes it for granted that the kernel knows what the processor can.
+        shell("1 MiB that is counted", "wc -c; sum").stdin(megabyte.clone()),
         shell("1 MiB to both streams", "tee /dev/stderr").stdin(megabyte),
         argv("all 256 bytes in and out", ["cat"]).stdin((0..=255).collect::<Vec<u8>>()),
         argv("10 MiB that nobody reads", ["true"]).stdin(vec![b'x'; 10 << 20]),
