@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -29,6 +29,7 @@ __all__ = ["VM", "CommandResult", "SmolVM", "Snapshot", "VMConfig", "VMInfo", "V
 Backend: TypeAlias = Literal["auto", "qemu", "firecracker"]
 DiskMode: TypeAlias = Literal["isolated", "shared"]
 Network: TypeAlias = Literal["auto", "user", "tap", "none"]
+Egress: TypeAlias = Literal["all", "nothing"]
 
 
 class VMConfig(BaseModel):
@@ -49,6 +50,10 @@ class VMConfig(BaseModel):
             to ``rootfs_path`` itself, which then must not be a cached image's.
         network: ``user``: it reaches what you reach, but not this host; ``none``; ``tap``; or
             what the backend does best.
+        egress: What it reaches through its network: ``all`` but this host, link-local and metadata
+            addresses, or ``nothing``.
+        allow: What it reaches instead of all: addresses, networks and names, each with ``:PORT``
+            for one port alone, such as ``10.20.0.0/16``, ``*.debian.org:80``.
         env: Variables in the environment of every command.
     """
 
@@ -66,6 +71,8 @@ class VMConfig(BaseModel):
     backend: Backend = "auto"
     disk_mode: DiskMode = "isolated"
     network: Network = "auto"
+    egress: Egress = "all"
+    allow: tuple[str, ...] = ()
     env: dict[str, str] = Field(default_factory=dict)
 
     if TYPE_CHECKING:
@@ -83,6 +90,8 @@ class VMConfig(BaseModel):
             backend: Backend = "auto",
             disk_mode: DiskMode = "isolated",
             network: Network = "auto",
+            egress: Egress = "all",
+            allow: Sequence[str] = (),
             env: Mapping[str, str] = ...,
         ) -> None: ...
 
@@ -495,6 +504,8 @@ class VMFields(TypedDict, total=False):
     backend: Backend
     disk_mode: DiskMode
     network: Network
+    egress: Egress
+    allow: Sequence[str]
     env: Mapping[str, str]
 
 

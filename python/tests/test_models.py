@@ -124,6 +124,8 @@ def test_configurations_have_the_documented_defaults(files: tuple[Path, Path]) -
         "backend": "auto",
         "disk_mode": "isolated",
         "network": "auto",
+        "egress": "all",
+        "allow": (),
         "env": {},
     }
     assert hash(config) == hash(VMConfig(kernel_path=kernel, rootfs_path=rootfs))
@@ -146,6 +148,11 @@ def test_configurations_have_the_documented_defaults(files: tuple[Path, Path]) -
         {"backend": "xen"},
         {"disk_mode": "none"},
         {"network": "bridge"},
+        {"egress": "some"},
+        {"allow": ["10.0.0.0/33"]},
+        {"allow": ["a b"]},
+        {"allow": "example.com"},
+        {"egress": "nothing", "allow": ["example.com"]},
         {"env": {"A=B": "x"}},
         {"env": {"": "x"}},
         {"boot_args": "a\nb"},
@@ -167,6 +174,14 @@ def test_configurations_that_cannot_be_are_refused(
 def test_ids_of_one_to_64_characters_are_taken(vm_id: str, files: tuple[Path, Path]) -> None:
     config = VMConfig(vm_id=vm_id, kernel_path=files[0], rootfs_path=files[1])
     assert config.vm_id == vm_id
+
+
+def test_destinations_are_those_of_the_command(files: tuple[Path, Path]) -> None:
+    allow = ["10.20.0.0/16", "*.debian.org:80", "192.0.2.7:443"]
+    config = VMConfig(kernel_path=files[0], rootfs_path=files[1], allow=allow)
+    assert config.allow == tuple(allow)
+    assert hash(config) == hash(config.model_copy())
+    assert VMConfig(kernel_path=files[0], rootfs_path=files[1], egress="nothing").allow == ()
 
 
 def test_no_value_of_the_environment_is_shown(files: tuple[Path, Path]) -> None:

@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use serde::de::value::Error;
 use serde::{Deserialize, de};
-use smolvm::VmConfig;
+use smolvm::{Destination, Egress, VmConfig};
 
 use crate::errors;
 
@@ -26,6 +26,8 @@ pub(crate) struct ConfigFields {
     backend: String,
     disk_mode: String,
     network: String,
+    egress: String,
+    allow: Vec<String>,
     env: BTreeMap<String, String>,
 }
 
@@ -36,7 +38,8 @@ impl ConfigFields {
             .mem_size_mib(self.mem_size_mib)
             .backend(word("backend", &self.backend)?)
             .disk_mode(word("disk_mode", &self.disk_mode)?)
-            .network(word("network", &self.network)?);
+            .network(word("network", &self.network)?)
+            .egress(egress(&self.egress, &self.allow)?);
         if let Some(id) = self.vm_id {
             config = config.id(&id).map_err(|error| error.to_string())?;
         }
@@ -50,6 +53,22 @@ impl ConfigFields {
             config = config.boot_args(arguments);
         }
         Ok(self.env.into_iter().fold(config, |config, (name, value)| config.env(name, value)))
+    }
+}
+
+/// What the guest reaches: as the options of the command are, one of two words or destinations.
+fn egress(word: &str, allow: &[String]) -> Result<Egress, String> {
+    match (word, allow) {
+        ("all", []) => Ok(Egress::All),
+        ("nothing", []) => Ok(Egress::Nothing),
+        ("all", destinations) => {
+            let parse = |text: &String| {
+                text.parse::<Destination>().map_err(|error| format!("allow: {error}"))
+            };
+            destinations.iter().map(parse).collect::<Result<_, _>>().map(Egress::Allow)
+        }
+        ("nothing", _) => Err("egress `nothing` and `allow` exclude each other".to_owned()),
+        _ => Err(format!("egress: {word:?} is neither all nor nothing")),
     }
 }
 
