@@ -399,6 +399,60 @@ def test_ctrl_c_ends_a_boot_and_leaves_nothing(image: LocalImage, home: Path) ->
     assert not console.parent.exists()
 
 
+CALLS = """
+import sys
+from smolvm import SmolVM
+
+vm = SmolVM.from_id("shared")
+vm.run("true")
+print("ready", flush=True)
+sys.stdin.readline()
+for call in (
+    lambda: vm.wait_ready(60),
+    lambda: vm.copy_to(sys.argv[1], "/root/large"),
+    lambda: vm.copy_from("/bin/busybox", sys.argv[2]),
+):
+    try:
+        print("begins", flush=True)
+        call()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_ends_waits_and_copies_that_a_guest_does_not_answer(
+    vm: VM, shared_home: Path, tmp_path: Path
+) -> None:
+    """The guest's processors stand still meanwhile; it goes on afterwards as if nothing had been."""
+    large, copied = tmp_path / "large", tmp_path / "copied"
+    large.write_bytes(bytes(4 << 20))
+    command = [sys.executable, "-c", CALLS, str(large), str(copied)]
+    environment = {**os.environ, "HOME": str(shared_home)}
+    vmm = vm.info.pid
+    assert vmm is not None
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.kill(vmm, signal.SIGSTOP)
+        try:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            for _ in range(3):
+                assert process.stdout.readline() == "begins\n"
+                # It is to be heard within the call; if it came before, it would be as well.
+                time.sleep(0.3)
+                process.send_signal(signal.SIGINT)
+                assert process.stdout.readline() == "interrupted\n"
+        finally:
+            os.kill(vmm, signal.SIGCONT)
+    assert process.returncode == 0
+    assert not copied.exists()
+    assert vm.run("test ! -e /root/large && echo on").stdout == "on\n"
+
+
 def test_what_is_no_kernel_is_told(image: LocalImage, tmp_path: Path) -> None:
     """Behaviour 29."""
     page = tmp_path / "page"
