@@ -423,7 +423,7 @@ for call in (
 def test_ctrl_c_ends_waits_and_copies_that_a_guest_does_not_answer(
     vm: VM, shared_home: Path, tmp_path: Path
 ) -> None:
-    """The guest's processors stand still meanwhile; it goes on afterwards as if nothing had been."""
+    """The guest's processors stand still meanwhile; afterwards it goes on as if nothing were."""
     large, copied = tmp_path / "large", tmp_path / "copied"
     large.write_bytes(bytes(4 << 20))
     command = [sys.executable, "-c", CALLS, str(large), str(copied)]

@@ -16,7 +16,7 @@ use smolvm::VerifyPolicy;
 pub(crate) use early::Early;
 pub(crate) use machine::{
     BackendName, CreateArgs, EgressName, ExecArgs, MachineArgs, NetworkName, RestoreArgs, RunArgs,
-    VmCommand,
+    VmCommand, VmPruneArgs,
 };
 
 /// Run untrusted code in microVMs, from images that are fetched, cached and validated

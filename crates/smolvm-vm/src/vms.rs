@@ -1,6 +1,6 @@
 //! [`Vms`]: all the virtual machines of a user, whichever program made them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
@@ -87,7 +87,13 @@ impl Vms {
         })
     }
 
-    fn read(&self, id: &VmId) -> Result<Option<(Record, VmDirs)>, VmError> {
+    /// The directory that has one for each machine.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.places.vms()
+    }
+
+    pub(crate) fn read(&self, id: &VmId) -> Result<Option<(Record, VmDirs)>, VmError> {
         let mut dirs = self.places.of(id);
         let record = Record::read(id, &dirs)?;
         Ok(record.map(|record| {

@@ -132,6 +132,15 @@ Examples:
   smolvm vm exec $id -- uname -a
   smolvm vm rm $id";
 
+pub(super) const VM_PRUNE: &str = "\
+VMs that run stay, and so do those that a program has open which owns them. A VM has not run since it
+ended, or since it was made if it was never started. Bytes are counted as `du` does: what a disk shares
+with its image counts, too, and does not come free.
+
+Examples:
+  smolvm vm prune --dry-run
+  smolvm vm prune --older-than 7d";
+
 pub(super) const VM_EXEC: &str = "\
 Examples:
   smolvm vm exec my-vm -- ls -l /

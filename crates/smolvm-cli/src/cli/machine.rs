@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use smolvm::{Destination, Digest};
@@ -106,11 +107,24 @@ pub(crate) enum VmCommand {
         #[arg(value_name = "ID", required = true)]
         ids: Vec<String>,
     },
+    /// Remove what killed programs have left, and VMs that have long been stopped, with their disks
+    #[command(after_help = help::VM_PRUNE)]
+    Prune(VmPruneArgs),
     /// Show all that is known of a VM
     Inspect {
         /// The VM
         id: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VmPruneArgs {
+    /// Show what would be removed, and remove nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+    /// Also VMs that have not run for this long: 30d, 12h, 0s for all that do not run
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) older_than: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

@@ -262,9 +262,32 @@ fn life_of_a_vm() {
     let kept = host.smolvm("vm exec one -- cat /root/kept", &[]);
     assert_eq!(text(&kept.stdout), "kept\n", "{}", text(&kept.stderr));
 
-    assert_code(&host.smolvm("vm rm one", &[]), 0);
-    assert_eq!(host.left(), [""; 0]);
+    pruned(&host);
     assert_code(&host.smolvm("vm inspect one", &[]), 6);
+}
+
+/// A VM goes when it is stopped and was so for as long as is asked for.
+fn pruned(host: &Host) {
+    let prune = |options: &str| {
+        let object = json(&host.smolvm(&format!("vm prune --json {options}"), &[]));
+        let items = object["items"].as_array().unwrap().clone();
+        assert_eq!(object["freed_bytes"].as_u64().unwrap() > 0, !items.is_empty(), "{object}");
+        items
+    };
+    assert!(prune("--older-than 0s").is_empty(), "it runs");
+    assert_code(&host.smolvm("vm stop one", &[]), 0);
+    // Its supervisor is on its way out.
+    eventually("it is found", || !prune("--dry-run --older-than 0s").is_empty());
+    assert!(prune("--older-than 1h").is_empty());
+    assert!(prune("").is_empty());
+    assert_eq!(host.left(), ["one"]);
+    let items = prune("--older-than 0s");
+    assert_eq!(items.len(), 1);
+    assert_eq!(items[0]["what"], "stopped");
+    assert!(items[0]["path"].as_str().unwrap().ends_with("/vms/one"), "{items:?}");
+    assert_eq!(host.left(), [""; 0]);
+    let nothing = host.smolvm("vm prune --older-than 0s", &[]);
+    assert_eq!(text(&nothing.stdout), "nothing to prune\n");
 }
 
 /// What `ls`, `inspect` and `logs` say of the running VM.
@@ -342,6 +365,11 @@ fn doctor_finds_nothing_missing_where_guests_boot() {
     let qemu = checks.iter().find(|check| check["what"] == "QEMU").unwrap();
     assert_eq!(qemu["status"], "good");
     assert!(checks.iter().all(|check| check["status"] != "missing"), "{object}");
+    for (what, found) in [("image disk", " images take "), ("VM disk", " VMs take ")] {
+        let disk = checks.iter().find(|check| check["what"] == what).unwrap();
+        let text = disk["found"].as_str().unwrap();
+        assert!(text.contains("iB are free in ") && text.contains(found), "{text}");
+    }
     let lines = text(&output.stdout);
     assert!(checks.iter().all(|check| lines.contains(check["what"].as_str().unwrap())), "{lines}");
 }

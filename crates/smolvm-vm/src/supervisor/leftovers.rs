@@ -50,6 +50,39 @@ pub(super) fn sweep_one(directory: &Path) {
     }
 }
 
+/// What is in the directory of machines and is supervised by nobody.
+pub(crate) enum Leftover {
+    /// Of a program that is dead, and owned it.
+    OfDeadProgram(Quiet),
+    /// A machine that stays and does not run.
+    Kept(Quiet),
+}
+
+/// Looks whether a directory is that of a machine that nobody supervises. Nobody begins to as long
+/// as what is returned is there.
+pub(crate) fn leftover(directory: &Path) -> Result<Option<Leftover>, SupervisorError> {
+    if !is_machine(directory) {
+        return Ok(None);
+    }
+    let quiet = Quiet::find(directory)?;
+    let kind = if is_kept(directory) { Leftover::Kept } else { Leftover::OfDeadProgram };
+    Ok(quiet.map(kind))
+}
+
+impl Leftover {
+    /// Removes all of it.
+    pub(crate) fn remove(self) -> Result<(), SupervisorError> {
+        match self {
+            Self::OfDeadProgram(quiet) | Self::Kept(quiet) => quiet.remove(),
+        }
+    }
+}
+
+/// Where the supervisor of a machine writes how it does.
+pub(crate) fn state_file(directory: &Path) -> PathBuf {
+    directory.join(FILE)
+}
+
 /// Ends a machine at once that this process does not own, and removes all that it had.
 pub(crate) fn remove(dirs: &VmDirs) -> Result<(), SupervisorError> {
     let supervisor = read(&dirs.state).map(|state| state.supervisor);
@@ -88,7 +121,7 @@ pub(crate) fn kill_vmm(directory: &Path) -> Result<(), SupervisorError> {
 }
 
 /// A machine that nobody supervises, and nobody begins to as long as this is there.
-struct Quiet {
+pub(crate) struct Quiet {
     directory: PathBuf,
     global: GlobalLock,
     /// `None` where the directory was left before there was a lock in it.

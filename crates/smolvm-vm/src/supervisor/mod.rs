@@ -18,7 +18,7 @@ use std::os::fd::RawFd;
 pub(crate) use smolvm_supervisor::control::{Access, How, Program, Setting};
 
 pub use self::error::SupervisorError;
-pub(crate) use self::leftovers::{kill_vmm, remove, sweep};
+pub(crate) use self::leftovers::{Leftover, kill_vmm, leftover, remove, state_file, sweep};
 pub(crate) use self::spawn::{Mode, Supervisor};
 pub(crate) use self::status::{Status, session, status, vmm, wait_until_ended};
 

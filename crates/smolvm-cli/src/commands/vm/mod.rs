@@ -4,6 +4,7 @@ mod cp;
 mod create;
 mod inspect;
 mod ls;
+mod prune;
 mod several;
 mod snapshot;
 
@@ -51,6 +52,7 @@ pub(super) fn run(session: &Session<'_>, command: &VmCommand) -> Result<Exit, Fa
         VmCommand::Snapshot { id, directory } => snapshot::make(session, id, directory),
         VmCommand::Restore(args) => snapshot::restore(session, args),
         VmCommand::Rm { ids } => several::vms(session, ids, SmolVm::delete),
+        VmCommand::Prune(args) => prune::run(session, args),
         VmCommand::Inspect { id } => {
             inspect::run(session, &session.vms()?.open(id)?);
             Ok(Exit::Done)
