@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::logging;
 use crate::output::Output;
 use crate::progress::Progress;
-use crate::settings;
+use crate::settings::{self, Durability};
 use crate::terminal::Terminal;
 
 /// What every command is given.
@@ -49,7 +49,7 @@ impl<'a> Session<'a> {
 
     /// The manager that the options describe.
     pub(crate) fn manager(&self) -> Result<ImageManager, Failure> {
-        settings::manager(self.options, false)
+        settings::manager(self.options, Durability::SyncedLater)
     }
 
     /// The directory of VMs that was given instead of the usual one.

@@ -8,12 +8,27 @@ use smolvm::{ImageManager, Registry};
 use crate::cli::GlobalOptions;
 use crate::failure::Failure;
 
+/// When what was fetched is written to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Before the command goes on.
+    Synced,
+    /// In a while, as the command goes on for longer.
+    SyncedLater,
+    /// When the kernel thinks best, as the command is about to end.
+    Unsynced,
+}
+
 /// The manager that the options describe. It reads the registry files and nothing else.
-pub(crate) fn manager(options: &GlobalOptions, sync: bool) -> Result<ImageManager, Failure> {
+pub(crate) fn manager(
+    options: &GlobalOptions,
+    durability: Durability,
+) -> Result<ImageManager, Failure> {
     let mut builder = ImageManager::builder()
         .registry(Registry::layered(&options.registries)?)
         .offline(options.offline)
-        .sync(sync)
+        .sync(durability == Durability::Synced)
+        .sync_later(durability == Durability::SyncedLater)
         .verify(options.verify.unwrap_or_default());
     if let Some(directory) = given(options.cache_dir.as_deref()) {
         builder = builder.cache_dir(directory);

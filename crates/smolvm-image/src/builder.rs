@@ -35,6 +35,7 @@ pub struct ImageManagerBuilder {
     registry: Option<Registry>,
     offline: bool,
     sync: bool,
+    no_sync_later: bool,
     verify: VerifyPolicy,
     max_asset_size: Option<u64>,
     retry_policy: RetryPolicy,
@@ -67,6 +68,15 @@ impl ImageManagerBuilder {
     /// it: a file that a power loss has damaged is found and fetched again.
     pub fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
+        self
+    }
+
+    /// Whether what was fetched is synced in another thread a second after the result was returned,
+    /// so that a power loss costs no second fetch, and what [`VerifyPolicy::Changed`] notes of it
+    /// holds in the boots to come. Default: yes. A process that ends within that second ends at
+    /// once; one that ends during the sync waits for it, as processes do.
+    pub fn sync_later(mut self, later: bool) -> Self {
+        self.no_sync_later = !later;
         self
     }
 
@@ -132,6 +142,7 @@ impl ImageManagerBuilder {
             registry: self.registry.unwrap_or_else(Registry::builtin),
             offline: self.offline,
             sync: self.sync,
+            sync_later: !self.no_sync_later,
             verify: self.verify,
             stamps: KnownStamps::default(),
             max_asset_size: self.max_asset_size.unwrap_or(64 << 30),

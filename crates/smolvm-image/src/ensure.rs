@@ -18,6 +18,7 @@ use crate::side_by_side::side_by_side;
 use crate::source::Validators;
 use crate::transfer::{Space, Spare};
 use crate::unchanged;
+use crate::write_back;
 
 /// How often another process may change the image under our hands before that is an error.
 pub(crate) const ROUNDS: u32 = 8;
@@ -168,10 +169,14 @@ fn publish(
     }
     drop(lock);
     tidy(store, source)?;
-    unchanged::note_fetched(manager, source, &files, |kind| {
+    let stamps = unchanged::note_fetched(manager, source, &files, |kind| {
         let published = assets.iter().find(|(asset, _)| asset.kind == kind);
         published.map(|(_, publication)| publication.verified().digest)
     });
+    if manager.sync_later && !manager.sync {
+        let files = assets.iter().map(|(asset, had)| (asset.kind, had.verified().inode));
+        write_back::begin_later(manager.cache_dir(), source, files, stamps);
+    }
     cache::note_use(manager.cache_dir(), source.name());
     Ok(Some(files))
 }

@@ -62,6 +62,7 @@ mod source_builder;
 mod transfer;
 mod unchanged;
 mod verify_policy;
+mod write_back;
 
 pub use asset_url::{AssetUrl, AssetUrlError};
 pub use builder::ImageManagerBuilder;

@@ -54,7 +54,7 @@ impl Looked<'_> {
     }
 
     /// What was found right.
-    pub(crate) fn verified(&self) -> impl Iterator<Item = (AssetKind, &Verified)> {
+    pub(crate) fn verified(&self) -> impl Iterator<Item = (AssetKind, &Verified)> + Clone {
         self.found.iter().filter_map(|(asset, found)| match found {
             Found::Good(found) => Some((asset.kind, found.verified())),
             Found::Nothing { .. } => None,

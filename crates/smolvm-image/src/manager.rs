@@ -40,6 +40,7 @@ pub struct ImageManager {
     pub(crate) registry: Registry,
     pub(crate) offline: bool,
     pub(crate) sync: bool,
+    pub(crate) sync_later: bool,
     pub(crate) verify: VerifyPolicy,
     pub(crate) stamps: KnownStamps,
     pub(crate) max_asset_size: u64,

@@ -18,6 +18,7 @@ use crate::open_image::VerifiedFiles;
 use crate::options::FetchOptions;
 use crate::progress::{AssetKind, Event};
 use crate::verify_policy::VerifyPolicy;
+use crate::write_back;
 
 /// The stamps of the images that a manager has seen; the cache has them as well, for other
 /// processes.
@@ -94,34 +95,39 @@ pub(crate) fn look(
 pub(crate) fn note<'a>(
     manager: &ImageManager,
     source: &ImageSource,
-    verified: impl Iterator<Item = (AssetKind, &'a Verified)>,
+    verified: impl Iterator<Item = (AssetKind, &'a Verified)> + Clone,
 ) {
     if manager.verify != VerifyPolicy::Changed {
         return;
     }
+    let files = verified.clone().map(|(kind, verified)| (kind, verified.inode));
     let stamp = |(kind, verified): (AssetKind, &Verified)| {
         let state = *verified.steady.as_deref()?;
         Some((kind, stamp(state, verified.digest, false)))
     };
-    keep(manager, source, verified.filter_map(stamp));
+    let stamps = keep(manager, source, verified.filter_map(stamp));
+    // Whoever put them there need not have synced them.
+    if manager.sync_later && stamps != Stamps::default() {
+        write_back::begin_later(&manager.cache_dir, source, files, stamps);
+    }
 }
 
-/// Notes what was just fetched and published.
+/// Notes what was just fetched and published; gives back what was noted.
 pub(crate) fn note_fetched(
     manager: &ImageManager,
     source: &ImageSource,
     files: &VerifiedFiles,
     digest_of: impl Fn(AssetKind) -> Option<Digest>,
-) {
+) -> Stamps {
     if manager.verify != VerifyPolicy::Changed {
-        return;
+        return Stamps::default();
     }
     let stamps = source.assets().filter_map(|asset| {
         let state = settled(files.get(asset.kind)?)?;
         let synced = manager.sync || asset.digest.is_none();
         Some((asset.kind, stamp(state, digest_of(asset.kind)?, synced)))
     });
-    keep(manager, source, stamps);
+    keep(manager, source, stamps)
 }
 
 /// The state of a file, once a later change is sure to show. That takes one tick of the kernel's
@@ -143,18 +149,19 @@ fn stamp(state: FileState, digest: Digest, synced: bool) -> Stamp {
     Stamp { state, digest, boot_id: cache::boot_id().to_owned(), synced }
 }
 
-/// Keeps stamps in memory and in the cache; where it cannot be written to, memory must do.
+/// Keeps stamps in memory and in the cache; where it cannot be written to, memory must do. Gives
+/// them back.
 fn keep(
     manager: &ImageManager,
     source: &ImageSource,
     new: impl Iterator<Item = (AssetKind, Stamp)>,
-) {
+) -> Stamps {
     let mut stamps = Stamps::default();
     for (kind, stamp) in new {
         stamps.put(kind, stamp);
     }
     if stamps == Stamps::default() {
-        return;
+        return stamps;
     }
     manager.stamps.put(source.name(), stamps.clone());
     let kept = Store::open(&manager.cache_dir)
@@ -162,4 +169,5 @@ fn keep(
     if let Err(error) = kept {
         log::debug!("stamps are kept in memory alone: {error}");
     }
+    stamps
 }

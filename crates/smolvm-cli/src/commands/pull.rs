@@ -14,7 +14,7 @@ use crate::failure::{Failure, IntoFailure as _};
 use crate::image_object::path_text;
 use crate::progress::{AssetTally, Outcome, Progress, Tally};
 use crate::session::Session;
-use crate::settings;
+use crate::settings::{self, Durability};
 use crate::signals;
 use crate::size;
 use crate::style;
@@ -45,7 +45,8 @@ struct PulledAsset {
 }
 
 pub(super) fn run(session: &Session<'_>, args: &PullArgs) -> Result<Exit, Failure> {
-    let manager = settings::manager(session.options, args.sync)?;
+    let durability = if args.sync { Durability::Synced } else { Durability::Unsynced };
+    let manager = settings::manager(session.options, durability)?;
     let options = signals::fetch_options()?.refresh(args.refresh);
     let progress = session.progress();
     Ok(each::image(session, &args.names, |name| {

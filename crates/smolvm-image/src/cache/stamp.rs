@@ -55,6 +55,18 @@ impl Stamps {
         self.0.insert(kind.label().to_owned(), stamp);
     }
 
+    /// Notes that these files are on the disk by now; says whether that is news of any.
+    pub(crate) fn mark_synced(&mut self, kinds: impl Iterator<Item = AssetKind>) -> bool {
+        let mut is_news = false;
+        for kind in kinds {
+            if let Some(stamp) = self.0.get_mut(kind.label()) {
+                is_news |= !stamp.synced;
+                stamp.synced = true;
+            }
+        }
+        is_news
+    }
+
     /// Reads what this user has noted in an image's directory. What somebody else could have
     /// written, or what was written in part, counts as nothing.
     pub(crate) fn read(dir: &Dir) -> Self {

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use smolvm_image::{AssetKind, Event, ImageManager, ImageSource, Registry, VerifyPolicy};
 use smolvm_testkit::content::sha256_hex;
@@ -173,4 +174,48 @@ fn a_stamp_of_an_earlier_boot_counts_only_for_a_file_that_was_on_the_disk_by_the
         rewrite(&stamps_of(&bench), other_boot);
         assert_eq!(hashed(&new_process()), expected, "sync: {sync}");
     }
+}
+
+/// A process that lives on syncs what it has fetched or hashed, so that its stamps count after the
+/// next boot as well.
+#[test]
+fn what_a_process_has_that_lives_on_is_synced_in_a_while() {
+    let bench = Bench::new();
+    let image = bench.publish("hello", 1);
+    let is_synced = || {
+        let text = fs_err::read_to_string(stamps_of(&bench)).unwrap();
+        assert_eq!(text.matches("\"synced\":").count(), 2, "{text}");
+        text.matches("\"synced\":true").count() == 2
+    };
+    let wait = || {
+        let patience = Instant::now() + Duration::from_mins(1);
+        while !is_synced() {
+            assert!(Instant::now() < patience, "it is not synced");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    manager(&bench, image.source(Pins::With)).ensure_image("hello").unwrap();
+    assert!(!is_synced(), "nobody has waited for it");
+    wait();
+    assert_eq!(hashed(&manager(&bench, image.source(Pins::With))), []);
+    // What somebody else has put there is synced after it was hashed.
+    fs_err::remove_file(stamps_of(&bench)).unwrap();
+    assert_eq!(hashed(&manager(&bench, image.source(Pins::With))), BOTH);
+    wait();
+}
+
+/// A file that is there by then under the same name is not said to be synced.
+#[test]
+fn what_was_noted_anew_meanwhile_is_left_alone() {
+    let bench = Bench::new();
+    let image = bench.publish("hello", 1);
+    manager(&bench, image.source(Pins::With)).ensure_image("hello").unwrap();
+    let other = |text: String| text.replacen("\"size\":", "\"size\":1", 1);
+    rewrite(&stamps_of(&bench), other);
+    // Its turn comes after the first one's.
+    let second = bench.publish("second", 2);
+    builder(&bench, second.source(Pins::With)).build().unwrap().ensure_image("second").unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    let text = fs_err::read_to_string(stamps_of(&bench)).unwrap();
+    assert!(!text.contains("\"synced\":true"), "{text}");
 }
