@@ -30,6 +30,15 @@ pub(crate) enum Case {
     WarmAlways,
     /// Everything is cached, and what has not changed is not hashed.
     WarmChanged,
+    /// One image of 1 and 29 MiB; the next ones differ in the size alone.
+    #[value(name = "size-30")]
+    Size30,
+    #[value(name = "size-100")]
+    Size100,
+    #[value(name = "size-300")]
+    Size300,
+    #[value(name = "size-1024")]
+    Size1024,
     /// One image of 1 and 4 MiB.
     Images1,
     /// Eight of them.
@@ -77,6 +86,10 @@ impl Case {
             Self::Tls => tls(rig),
             Self::WarmAlways => warm_always(rig),
             Self::WarmChanged => warm_changed(rig),
+            Self::Size30 => size(rig, 30),
+            Self::Size100 => size(rig, 100),
+            Self::Size300 => size(rig, 300),
+            Self::Size1024 => size(rig, 1024),
             Self::Images1 => images(rig, 1),
             Self::Images8 => images(rig, 8),
             Self::Images64 => images(rig, 64),
@@ -189,6 +202,17 @@ fn warm_changed(rig: &Rig) -> Result<Prepared> {
     let contenders =
         vec![ours.pull_cached("changed"), peers::nothing(), ours.call_cached("changed", 1000)];
     Ok(Prepared::new("warm, 30 + 300 MiB, what has not changed is not hashed", contenders))
+}
+
+/// An image of so many MiB, all but one of them in the root file system.
+fn size(rig: &Rig, mib: u64) -> Result<Prepared> {
+    let kernel = files::noise(&rig.files, 3, MIB)?;
+    let content = vec![kernel, files::noise(&rig.files, 4, (mib - 1) * MIB)?];
+    let files = downloads(&rig.plain.address(), &content);
+    let ours = Ours::new(rig, &format!("size-{mib}"), &files)?;
+    let peers = Peers { rig, files, certificate: None };
+    let contenders = vec![ours.pull(), peers.curl(), peers.curl_then_openssl()];
+    Ok(Prepared::new(&format!("cold, one image of {mib} MiB"), contenders))
 }
 
 fn images(rig: &Rig, count: u64) -> Result<Prepared> {

@@ -60,7 +60,8 @@ fn case(body: &mut String, measured: &Measured, y: f64) -> f64 {
     y + TITLE + STEP * measured.rows.len() as f64 + 8.0
 }
 
-fn escaped(text: &str) -> String {
+/// Text as it stands in an SVG image.
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -8,6 +8,7 @@ mod cases;
 mod chart;
 mod contender;
 mod files;
+mod growth;
 mod link;
 pub(crate) mod measure;
 mod ours;
@@ -118,10 +119,12 @@ fn publish(args: &Args) -> Result<()> {
     let table = report::markdown(&all);
     fs_err::write(paths::bench().join("results.md"), &table)?;
     fs_err::write(paths::bench().join("chart.svg"), chart::svg(&all))?;
+    fs_err::write(paths::bench().join("growth.svg"), growth::svg(&all))?;
     if args.update_docs {
         let docs = paths::root().join("docs");
         report::update(&docs.join("performance.md"), &table)?;
         fs_err::write(docs.join("performance.svg"), chart::svg(&all))?;
+        fs_err::write(docs.join("growth.svg"), growth::svg(&all))?;
     }
     Ok(())
 }
