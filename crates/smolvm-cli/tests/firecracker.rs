@@ -19,7 +19,7 @@ use std::process::Command as HostCommand;
 use std::time::{Duration, Instant};
 
 use smolvm::{BackendChoice, Command, CommandResult, NetworkMode, Vm, VmConfig};
-use smolvm_testkit::skip;
+use smolvm_testkit::{Furnished, skip};
 
 /// Emulation within emulation, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -35,6 +35,8 @@ rootfs_url = \"file:///opt/tiny/rootfs.ext4\"
 /// A VM with KVM, `smolvm`, Firecracker, and the image `tiny`. There is no QEMU in it.
 struct Outer {
     vm: Vm,
+    /// Holds its disk's base.
+    _here: tempfile::TempDir,
 }
 
 /// A directory that a variable names; `None`, said aloud, where it does not.
@@ -55,34 +57,32 @@ impl Outer {
             skip("SMOLVM_TEST_IMAGES has no debian-systemd; only root can make it");
             return None;
         }
+        let here = tempfile::tempdir().unwrap();
+        fs_err::write(here.path().join("registry.toml"), REGISTRY).unwrap();
+        let rootfs = image.join("rootfs.ext4");
+        let mut disk = Furnished::new(&rootfs, &here.path().join("rootfs.ext4"), "1G");
+        disk.file(&here.path().join("registry.toml"), "/opt/registry.toml");
+        disk.program(env!("CARGO_BIN_EXE_smolvm").as_ref(), "/usr/local/bin/smolvm");
+        for program in ["firecracker", "jailer"] {
+            disk.file(&firecracker.join(program), &format!("/opt/{program}"));
+        }
+        disk.directory("/opt/tiny");
+        for file in ["vmlinuz", "initrd.img", "rootfs.ext4"] {
+            disk.file(&images.join("debian-tiny").join(file), &format!("/opt/tiny/{file}"));
+        }
+
         let vms = tempfile::tempdir().unwrap();
-        let config = VmConfig::new(image.join("vmlinuz"), image.join("rootfs.ext4"))
+        let config = VmConfig::new(image.join("vmlinuz"), disk.finish())
             .backend(BackendChoice::Qemu)
             .nested_virtualization(true)
             .mem_size_mib(1024)
-            .disk_size_mib(1024)
             .network(NetworkMode::None)
             .env("SMOLVM_REGISTRY", "/opt/registry.toml")
             .env("SMOLVM_FIRECRACKER", "/opt/firecracker")
             // Hashing takes long under emulation, and is tested elsewhere.
             .env("SMOLVM_VERIFY", "changed")
             .vms_dir(vms.keep());
-        let outer = Self { vm: Vm::boot_within(config, PATIENCE).unwrap() };
-
-        let here = tempfile::tempdir().unwrap();
-        fs_err::write(here.path().join("registry.toml"), REGISTRY).unwrap();
-        let vm = &outer.vm;
-        vm.copy_to(here.path().join("registry.toml"), "/opt/registry.toml").unwrap();
-        vm.copy_to(env!("CARGO_BIN_EXE_smolvm"), "/usr/local/bin/smolvm").unwrap();
-        for program in ["firecracker", "jailer"] {
-            vm.copy_to(firecracker.join(program), format!("/opt/{program}")).unwrap();
-        }
-        fs_err::create_dir(here.path().join("tiny")).unwrap();
-        for file in ["vmlinuz", "initrd.img", "rootfs.ext4"] {
-            let from = images.join("debian-tiny").join(file);
-            fs_err::copy(from, here.path().join("tiny").join(file)).unwrap();
-        }
-        vm.copy_to(here.path().join("tiny"), "/opt/tiny").unwrap();
+        let outer = Self { vm: Vm::boot_within(config, PATIENCE).unwrap(), _here: here };
         outer.good("modprobe kvm-amd || modprobe kvm-intel");
         outer.good("test -c /dev/kvm");
         Some(outer)

@@ -3,12 +3,10 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command as HostCommand, Stdio};
 use std::time::Duration;
 
-use smolvm_testkit::skip;
+use smolvm_testkit::{Furnished, skip};
 use smolvm_vm::{BackendChoice, Command, CommandResult, NetworkMode, Vm, VmConfig};
 
 /// Emulation within emulation, on a machine that does much else.
@@ -50,38 +48,30 @@ impl Outer {
         }
         let directory = tempfile::tempdir().unwrap();
         let here = directory.path();
-        let test = here.join("test");
-        good(HostCommand::new("strip").arg("-o").args([&test, &env::current_exe().unwrap()]));
         fs_err::write(here.join("resolv.conf"), "nameserver 9.9.9.9\n").unwrap();
-
-        let mut script =
-            String::from("rm /etc/resolv.conf\nmkdir /opt/images\nmkdir /opt/kernels\n");
-        let mut put = |from: &Path, to: &str| {
-            let _ = writeln!(script, "write {} {to}\nsif {to} mode 0100755", from.display());
-        };
-        put(&test, TEST);
-        for program in ["firecracker", "jailer"] {
-            put(&programs.join(program), &format!("/opt/{program}"));
+        let rootfs = all.join(IMAGE).join("rootfs.ext4");
+        let mut disk = Furnished::new(&rootfs, &here.join("rootfs.ext4"), "2G");
+        for inside in ["/opt/images", "/opt/kernels"] {
+            disk.directory(inside);
         }
-        put(&here.join("resolv.conf"), "/etc/resolv.conf");
-        for (from, to) in files {
-            put(from, to);
+        disk.program(&env::current_exe().unwrap(), TEST);
+        for program in ["firecracker", "jailer"] {
+            disk.file(&programs.join(program), &format!("/opt/{program}"));
+        }
+        disk.file(&here.join("resolv.conf"), "/etc/resolv.conf");
+        for (from, inside) in files {
+            disk.file(from, inside);
         }
         for image in images {
-            let _ = writeln!(script, "mkdir /opt/images/{image}");
+            disk.directory(&format!("/opt/images/{image}"));
             for entry in fs_err::read_dir(all.join(image)).unwrap() {
                 let from = entry.unwrap().path();
                 let name = from.file_name().and_then(OsStr::to_str).unwrap();
-                let _ = writeln!(script, "write {} /opt/images/{image}/{name}", from.display());
+                disk.file(&from, &format!("/opt/images/{image}/{name}"));
             }
         }
-        let disk = here.join("rootfs.ext4");
-        fs_err::copy(all.join(IMAGE).join("rootfs.ext4"), &disk).unwrap();
-        good(HostCommand::new("resize2fs").arg("-f").arg(&disk).arg("2G"));
-        fs_err::write(here.join("script"), script).unwrap();
-        good(HostCommand::new("debugfs").arg("-w").arg("-f").args([&here.join("script"), &disk]));
 
-        let config = VmConfig::new(all.join(IMAGE).join("vmlinuz"), disk)
+        let config = VmConfig::new(all.join(IMAGE).join("vmlinuz"), disk.finish())
             .backend(BackendChoice::Qemu)
             .nested_virtualization(true)
             .mem_size_mib(mem_size_mib)
@@ -122,10 +112,4 @@ impl Outer {
         assert!(result.ok(), "{line}: {result:?}");
         result.stdout().into_owned()
     }
-}
-
-/// Runs a program of this host, which has to succeed.
-fn good(command: &mut HostCommand) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{command:?}: {output:?}");
 }
