@@ -8,7 +8,9 @@
 //! <root>/.state/locks/<key>        kernel locks, never unlinked (`lock`)
 //! <root>/.state/locks/image-<name>
 //! <root>/.state/partial/<key>.*.part  bytes so far (`partial`), and beside them
-//! <root>/.state/partial/<key>.*.json  what is needed to continue (`note`)
+//! <root>/.state/partial/<key>.*.json  what is needed to continue (`note`); or
+//! <root>/.state/partial/<key>.*.parts    bytes here and there, as several connections bring them,
+//! <root>/.state/partial/<key>.*.log      and which they are (`parts`)
 //! <root>/.state/partial/<key>         whole and verified, waiting for the rest (`held`)
 //! <root>/.state/last-used/<name>@<user>  its time is that of the last use (`last_used`)
 //! <root>/.state/in-use/<name>@<hash>     a directory that needs the image (`holders`)

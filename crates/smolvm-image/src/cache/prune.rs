@@ -10,6 +10,7 @@ use super::in_use::Claim;
 use super::key::Key;
 use super::last_used;
 use super::leavings::{ABANDONED, is_abandoned};
+use super::left::Left;
 use super::lock::{self, Lock};
 use super::make::is_temporary_name;
 use super::record::{Memory, Record, TEMPORARY_RECORD};
@@ -168,7 +169,7 @@ impl Prune<'_> {
         if held::is_waited_for(store, &key) {
             return Ok(());
         }
-        let bytes = name == key.as_str() || name.strip_suffix(".part").is_some();
+        let bytes = name == key.as_str() || Left::of(partial, name).is_some();
         self.entry(partial, name, if bytes { Leaving::Partial } else { Leaving::Temporary })
     }
 

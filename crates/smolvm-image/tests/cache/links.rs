@@ -97,9 +97,16 @@ fn links_for_the_record() {
 #[test]
 fn links_for_partial_files() {
     let key = |part: &Part| format!("sha256-{}", part.digest());
-    for suffix in
-        ["", ".json", ".json.new", ".link", ".0123456789abcdef.part", ".0123456789abcdef.json"]
-    {
+    for suffix in [
+        "",
+        ".json",
+        ".json.new",
+        ".link",
+        ".0123456789abcdef.part",
+        ".0123456789abcdef.json",
+        ".0123456789abcdef.parts",
+        ".0123456789abcdef.log",
+    ] {
         let scene = Scene::new(Pins::With);
         // To a file, and to nothing: what is written through that one would be seen, too.
         let (kernel, rootfs) = (key(&scene.image.kernel), key(&scene.image.rootfs));

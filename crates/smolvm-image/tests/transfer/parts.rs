@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use smolvm_image::{CancelToken, ImageError, ImageManager, ImageManagerBuilder};
+use smolvm_image::{
+    CancelToken, FetchOptions, ImageError, ImageManager, ImageManagerBuilder, Leaving,
+};
 use smolvm_testkit::content::sha256_hex;
 use smolvm_testkit::{Fault, Gate, Route, Server};
 
@@ -163,4 +165,15 @@ fn one_connection_fills_the_gaps() {
     let missing = LENGTH as u64 - run.recorded();
     let manager = run.builder().connections(1).build().unwrap();
     assert_eq!(run.go_on_with(&manager), missing);
+}
+
+/// Behaviour 36: nobody wants it any more.
+#[test]
+fn parts_that_nobody_goes_on_with_are_pruned() {
+    let run = BrokenOff::new(true);
+    let manager = run.builder().build().unwrap();
+    let pruned = manager.prune(false, &FetchOptions::new()).unwrap();
+    let parts = pruned.items.iter().find(|item| item.what == Leaving::Partial).unwrap();
+    assert!(parts.freed_bytes > LENGTH as u64 / 2, "{pruned:?}");
+    assert_eq!(run.scene.leavings(), []);
 }
