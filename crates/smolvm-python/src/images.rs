@@ -164,7 +164,8 @@ impl ImageManager {
         if let Some(cache_dir) = cache_dir {
             settings = settings.cache_dir(cache_dir);
         }
-        let settings = settings.verify(verify).offline(offline).sync(sync);
+        // Python warns of every fork while there is another thread, so that none is left behind.
+        let settings = settings.verify(verify).offline(offline).sync(sync).sync_later(false);
         let manager = settings.clone().build().map_err(|error| errors::image(py, &error))?;
         Ok(Self { settings, manager: Mutex::new(Here::new(Arc::new(manager))) })
     }
