@@ -239,7 +239,11 @@ fn thirty_two_processes() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     assert!(site.is_whole());
-    assert_eq!(site.server.bytes_sent_for("/kernel"), KERNEL as u64);
-    assert_eq!(site.server.bytes_sent_for("/rootfs"), ROOTFS as u64);
+    for (path, length) in [("/kernel", KERNEL as u64), ("/rootfs", ROOTFS as u64)] {
+        let sent = site.server.bytes_sent_for(path);
+        // Where several connections are used, what was under way on one whose rest another has taken
+        // over comes twice. A second transfer would be all of it.
+        assert!((length..length + length / 4).contains(&sent), "{path}: {sent} of {length}");
+    }
     assert_eq!(listing(&site.cache().join(".state/partial")), [] as [PathBuf; 0]);
 }
