@@ -313,8 +313,11 @@ class SmolVM:
         The directory is there when it is whole, or not at all. It holds all that the guest has in
         memory, secrets included.
 
+        On Firecracker this takes its jail, and so root, and ends commands that run.
+
         Raises:
-            SmolVMError: It does not run, there is something at ``directory``, or no room for it.
+            SmolVMError: It does not run, there is something at ``directory``, or no room for it; or
+                it is on Firecracker without a jail.
         """
         path, digest = self._native.snapshot(directory)
         return Snapshot(path=path, digest=digest)

@@ -60,7 +60,7 @@ impl Outer {
         let here = tempfile::tempdir().unwrap();
         fs_err::write(here.path().join("registry.toml"), REGISTRY).unwrap();
         let rootfs = image.join("rootfs.ext4");
-        let mut disk = Furnished::new(&rootfs, &here.path().join("rootfs.ext4"), "1G");
+        let mut disk = Furnished::new(&rootfs, &here.path().join("rootfs.ext4"), "2G");
         disk.file(&here.path().join("registry.toml"), "/opt/registry.toml");
         disk.program(env!("CARGO_BIN_EXE_smolvm").as_ref(), "/usr/local/bin/smolvm");
         for program in ["firecracker", "jailer"] {
@@ -147,6 +147,7 @@ fn an_image_boots_on_real_firecracker_and_runs_commands() {
     assert!(outer.good("smolvm vm ls").contains("running"));
     jail::looks(&outer);
     snapshots::stands_still(&outer, &id);
+    snapshots::go_on(&outer, &id);
     // A disk of its own, and the bytes of a real copy, both ways.
     let digests = format!(
         "smolvm vm exec {id} -- sh -c 'echo kept > /root/kept; sync' && \

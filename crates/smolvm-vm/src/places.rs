@@ -93,7 +93,7 @@ impl VmDirs {
     }
 
     pub(crate) fn paused(&self) -> PathBuf {
-        self.state.join("paused")
+        self.state.join(smolvm_supervisor::state::PAUSED)
     }
 
     pub(crate) fn initrd(&self) -> PathBuf {

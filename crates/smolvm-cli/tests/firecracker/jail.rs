@@ -106,6 +106,9 @@ pub(crate) fn of_an_ordinary_user(outer: &Outer) {
     assert!(!limits.contains("unlimited") && limits.contains("2048"), "{limits}");
     let line = format!("{user} vm exec its -- sh -c 'echo w > /root/w && cat /proc/cmdline'");
     assert!(outer.good(&line).contains("pci=off"));
+    let result = outer.run(&format!("{user} vm snapshot its /home/nobody/snapshot"));
+    assert_eq!(result.exit_code, 1);
+    assert!(result.stderr().contains("without a jail, its sockets are"));
     outer.good(&format!("{user} -q vm rm its"));
     outer.good("test -z \"$(ls /home/nobody/.smolvm/vms)\"");
 }

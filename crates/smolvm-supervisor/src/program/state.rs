@@ -29,6 +29,8 @@ pub const GONE: &str = ".gone-";
 pub const CONSOLE_LOG: &str = "console.log";
 /// What the VMM and the programs beside it said.
 pub const VMM_LOG: &str = "vmm.log";
+/// The name of the file that holds something while the VM stands still.
+pub const PAUSED: &str = "paused";
 /// The name of the socket in the runtime directory on which the agent is reached.
 pub const AGENT_SOCKET: &str = "agent.sock";
 

@@ -210,10 +210,11 @@ impl Supervisor {
             return;
         }
         let socket = self.directories.runtime.join(state::AGENT_SOCKET);
+        let paused = self.directories.state.join(state::PAUSED);
         let mux = &mut self.mux;
         let launched = self.machine.proceed(|vmm| {
             if let Some(vsock) = &vmm.socket {
-                *mux = Some(Mux::over_vsock(&socket, vsock)?);
+                *mux = Some(Mux::over_vsock(&socket, vsock, paused.clone())?);
                 return Ok(None);
             }
             let (host, guest) = UnixStream::pair()?;

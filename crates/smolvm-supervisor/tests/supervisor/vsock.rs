@@ -57,7 +57,26 @@ fn a_guest_is_reached_over_vsock_once_its_agent_listens() {
     let numbers: Vec<_> = console.lines().collect();
     assert!(!numbers.contains(&"9"), "{console}");
 
-    // It is not dialled again: the guest might be another one.
+    // A snapshot ends every connection; it is reached once more.
+    let paused = supervisor.state.join("paused");
+    fs_err::write(&paused, "somebody").unwrap();
+    let before = supervisor.state().session;
+    drop(guest);
+    let (_, last) = client.next().unwrap();
+    assert!(matches!(last, Reply::Failed(_)), "{last:?}");
+    let mut stream = attempt(&vmm);
+    stream.write_all(b"OK 1\n").unwrap();
+    let mut guest = Guest::at(stream);
+    guest.greet();
+    let mut client = Client::connect(&supervisor.runtime.join("agent.sock"));
+    assert_eq!(client.welcome(), Reply::Welcome(welcome()));
+    eventually("there is another session", || {
+        let session = supervisor.state().session;
+        session.is_some() && session != before
+    });
+    fs_err::write(&paused, "").unwrap();
+
+    // Else it is not dialled again: the guest might be another one.
     drop(guest);
     eventually("the state says so", || matches!(supervisor.state().agent, Agent::Lost(_)));
     vmm.set_nonblocking(true).unwrap();

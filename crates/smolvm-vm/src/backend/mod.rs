@@ -2,7 +2,7 @@
 //! line of a VMM.
 
 mod connect;
-mod firecracker;
+pub(crate) mod firecracker;
 mod kernel_arguments;
 mod machine;
 mod qemu;

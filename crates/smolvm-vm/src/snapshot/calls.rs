@@ -49,10 +49,13 @@ impl SmolVm {
     /// The directory is there when it is whole, or not at all. It holds all that the guest has in
     /// memory, secrets included, and is this user's alone.
     ///
+    /// On Firecracker this takes its jail, and ends all connections between the guest and this
+    /// host: commands that run are killed, and [`run`](Self::run) works again when this returns.
+    ///
     /// # Errors
     /// [`VmError::NotRunning`]; [`VmError::Snapshot`] where there is something at `directory`,
     /// there is no room for it, or the machine is one that cannot be had twice: one whose disk is
-    /// [shared](crate::DiskMode::Shared).
+    /// [shared](crate::DiskMode::Shared), or whose Firecracker is in no jail.
     pub fn snapshot(&self, directory: impl AsRef<Path>) -> Result<Snapshot, VmError> {
         self.snapshot_unless(directory.as_ref(), &CancelToken::new())
     }

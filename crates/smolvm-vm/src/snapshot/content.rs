@@ -58,6 +58,28 @@ impl Content {
         Ok(Self::end(hasher, length))
     }
 
+    /// Copies a file, of which what is zero takes no room; that of the copy.
+    pub(super) fn copy(from: &File, to: &File) -> io::Result<Self> {
+        let mut hasher = Hasher::new();
+        let mut block = vec![0; BLOCK];
+        let mut offset = 0;
+        loop {
+            let count = match from.read_at(&mut block, offset) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if !is_zero(&block[..count]) {
+                to.write_all_at(&block[..count], offset)?;
+            }
+            hasher.push(&block[..count]);
+            offset += count as u64;
+        }
+        to.set_len(offset)?;
+        Ok(hasher.end())
+    }
+
     fn end(mut hasher: Sha256, length: u64) -> Self {
         hasher.update(length.to_le_bytes());
         Self { length, digest: hasher.into() }
@@ -96,13 +118,15 @@ impl Hasher {
 
 /// Adds a block, unless it is zero.
 fn add(hasher: &mut Sha256, offset: u64, block: &[u8]) {
-    // Compared with itself, one byte further: as fast as memory is read.
-    let is_zero =
-        block.first().is_none_or(|&first| first == 0 && block[1..] == block[..block.len() - 1]);
-    if !is_zero {
+    if !is_zero(block) {
         hasher.update(offset.to_le_bytes());
         hasher.update(block);
     }
+}
+
+/// Compared with itself, one byte further: as fast as memory is read.
+fn is_zero(block: &[u8]) -> bool {
+    block.first().is_none_or(|&first| first == 0 && block[1..] == block[..block.len() - 1])
 }
 
 #[cfg(test)]
@@ -131,6 +155,9 @@ mod tests {
         sparse.set_len(bytes.len() as u64).unwrap();
         sparse.write_all_at(&[1], 3 * BLOCK as u64 + 5).unwrap();
         assert_eq!(Content::of(&sparse).unwrap(), whole);
+        let copy = tempfile::tempfile().unwrap();
+        assert_eq!(Content::copy(&dense, &copy).unwrap(), whole);
+        assert_eq!(Content::of(&copy).unwrap(), whole);
 
         // A byte elsewhere, a byte more, a byte less.
         sparse.write_all_at(&[1], 5 * BLOCK as u64).unwrap();

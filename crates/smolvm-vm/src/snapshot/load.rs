@@ -13,8 +13,8 @@ use smolvm_protocol::Nonce;
 
 use super::content::Content;
 use super::error::SnapshotError;
-use super::{MEMORY, Snapshot};
-use crate::backend::{Qmp, Variant};
+use super::{MEMORY, STATE, Snapshot};
+use crate::backend::{Firecracker, Qmp, Variant, Vmm};
 use crate::places::VmDirs;
 use crate::supervisor::Setting;
 
@@ -26,6 +26,8 @@ pub(crate) struct Source {
     variant: Variant,
     session: Nonce,
     memory: File,
+    /// Where that is no part of the memory.
+    state: Option<File>,
     /// The look at the memory, until somebody waits for it: it goes on while the VMM starts.
     check: Mutex<Option<JoinHandle<Result<(), SnapshotError>>>>,
 }
@@ -43,21 +45,42 @@ impl Source {
     /// Opens a snapshot's memory, and begins to look whether it is as it was.
     pub(super) fn open(snapshot: &Snapshot) -> Result<Self, SnapshotError> {
         let record = &snapshot.record;
-        let path = snapshot.path.join(MEMORY);
-        let memory = open(&path, &record.files.memory)?;
-        let copy = memory.try_clone().map_err(|error| SnapshotError::io(&path, "open", error))?;
-        let wanted = record.files.memory;
+        let mut checks = Vec::new();
+        let mut opened = |name: &str, wanted: &Content| -> Result<File, SnapshotError> {
+            let path = snapshot.path.join(name);
+            let file = open(&path, wanted)?;
+            let copy = file.try_clone().map_err(|error| SnapshotError::io(&path, "open", error))?;
+            checks.push((copy, path, *wanted));
+            Ok(file)
+        };
+        let memory = opened(MEMORY, &record.files.memory)?;
+        let state = record.files.state.as_ref().map(|state| opened(STATE, state)).transpose()?;
         let check = thread::Builder::new()
             .name("smolvm-snapshot".to_owned())
-            .spawn(move || check(&copy, &path, &wanted))
+            .spawn(move || {
+                checks.iter().try_for_each(|(file, path, wanted)| check(file, path, wanted))
+            })
             .map_err(|error| SnapshotError::io(&snapshot.path, "start a thread to read", error))?;
         Ok(Self {
             path: snapshot.path.clone(),
             variant: record.started.variant,
             session: record.session,
             memory,
+            state,
             check: Mutex::new(Some(check)),
         })
+    }
+
+    /// Puts what a VMM reads by itself where it finds it; QEMU is handed it.
+    pub(super) fn place(&self, dirs: &VmDirs) -> Result<(), SnapshotError> {
+        let Some(state) = &self.state else { return Ok(()) };
+        for (name, file) in [(MEMORY, &self.memory), (STATE, state)] {
+            let path = dirs.vmm_files().join(name);
+            Firecracker::make_file(dirs, name)
+                .and_then(|copy| Content::copy(file, &copy))
+                .map_err(|error| SnapshotError::io(&path, "write", error))?;
+        }
+        Ok(())
     }
 
     /// The kind of machine that it is.
@@ -70,9 +93,22 @@ impl Source {
         vec![Setting::Succeeds(self.session)]
     }
 
-    /// Gives the machine to a VMM that waits for it, and has it go on.
-    pub(crate) fn load(&self, dirs: &VmDirs, deadline: Instant) -> Result<(), LoadFailed> {
+    /// Gives the machine to a VMM that waits for it, and has it go on. `has_ended` is asked while
+    /// that is waited for.
+    pub(crate) fn load(
+        &self,
+        vmm: &Vmm,
+        dirs: &VmDirs,
+        deadline: Instant,
+        has_ended: impl Fn() -> bool,
+    ) -> Result<(), LoadFailed> {
         self.wait_checked().map_err(LoadFailed::Snapshot)?;
+        let Vmm::Firecracker(firecracker) = vmm else { return self.load_qemu(dirs, deadline) };
+        let loaded = firecracker.load(dirs, deadline, has_ended);
+        loaded.map_err(|error| LoadFailed::Vmm(error.to_string()))
+    }
+
+    fn load_qemu(&self, dirs: &VmDirs, deadline: Instant) -> Result<(), LoadFailed> {
         // Looking at it has moved the cursor, with which QEMU reads.
         let memory = self.path.join(MEMORY);
         rustix::fs::seek(&self.memory, SeekFrom::Start(0))

@@ -3,13 +3,15 @@
 //!
 //! ```text
 //! <snapshot>/snapshot.json    what it is of, and the digests of all of it (`record`)
-//! <snapshot>/memory           memory and devices, as the VMM writes them
+//! <snapshot>/memory           memory, and QEMU's devices, as the VMM writes them
+//! <snapshot>/state            Firecracker's devices
 //! <snapshot>/disk.*           the machine's own disk (`disk`); the image's files stay where they are
 //! ```
 
 mod calls;
 mod content;
 mod error;
+mod given;
 mod load;
 mod record;
 mod restore;
@@ -27,9 +29,7 @@ use self::record::{RECORD, SnapshotRecord};
 pub use self::restore::RestoreConfig;
 use self::restore::restore;
 use self::take::take;
-
-/// The name of the file with memory and devices.
-const MEMORY: &str = "memory";
+use crate::backend::firecracker::snapshot::{MEMORY, STATE};
 
 /// A snapshot: a directory with what a machine was at one moment, its memory and its disk.
 ///

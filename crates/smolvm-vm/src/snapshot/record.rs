@@ -77,6 +77,8 @@ pub(super) struct SnapshotRecord {
 #[serde(deny_unknown_fields)]
 pub(super) struct Files {
     pub(super) memory: Content,
+    /// The state of the devices, where that is no part of the memory.
+    pub(super) state: Option<Content>,
     pub(super) disk: Content,
 }
 
@@ -141,10 +143,6 @@ impl SnapshotRecord {
         let foreign = |made_with: String, here: String| {
             Err(SnapshotError::Foreign { path: directory.to_owned(), made_with, here })
         };
-        if self.backend != BackendChoice::Qemu {
-            let here = "a smolvm that goes on from those of QEMU alone".to_owned();
-            return foreign(self.backend.to_string(), here);
-        }
         if self.protocol != smolvm_protocol::VERSION {
             let said = |version| format!("version {version} of the agent's protocol");
             return foreign(said(self.protocol), said(smolvm_protocol::VERSION));
@@ -275,7 +273,7 @@ mod tests {
             egress: EgressRecord::default(),
             nested_virtualization: false,
             session: [7; 16],
-            files: Files { memory: content, disk: content },
+            files: Files { memory: content, state: None, disk: content },
         }
     }
 
@@ -324,9 +322,6 @@ mod tests {
         assert!(said.contains("the processor a processor, and here is the processor another"));
         let said = refused(&SnapshotRecord { protocol: 0, ..record() }, &here());
         assert!(said.contains("version 0 of the agent's protocol"), "{said}");
-        let said =
-            refused(&SnapshotRecord { backend: BackendChoice::Firecracker, ..record() }, &here());
-        assert!(said.contains("was made with firecracker"), "{said}");
         assert!(said.contains("Restore it where it was made, or make it anew"), "{said}");
     }
 

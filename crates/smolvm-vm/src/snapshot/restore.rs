@@ -12,7 +12,7 @@ use super::load::{self, Source};
 use super::record::{Host, ImageFile, SnapshotRecord, processor};
 use super::{RECORD, Snapshot};
 use crate::assets::Assets;
-use crate::backend::Backend;
+use crate::backend::{Backend, Vmm};
 use crate::boot::{self, Origin};
 use crate::config::{BootFile, check_env};
 use crate::create;
@@ -20,6 +20,7 @@ use crate::disk::{self, Base};
 use crate::error::VmError;
 use crate::id::VmId;
 use crate::network;
+use crate::pause::Note;
 use crate::places::{Places, VmDirs};
 use crate::record::{DiskRecord, FileIdentity, Record};
 use crate::supervisor::{self, Mode};
@@ -123,7 +124,11 @@ pub(super) fn restore(snapshot: &Snapshot, config: RestoreConfig) -> Result<Smol
 
     let mode = if config.detached { Mode::Detached } else { Mode::Owned };
     let supervisor = assets.supervise(&id, &dirs, mode)?;
-    let record = match furnish(snapshot, &config, &id, &dirs, &assets) {
+    // Firecracker has the guest end connections that it had, perhaps after it has taken a new one.
+    let noted = Note::take(&dirs).and_then(|mut note| note.restored());
+    let given = noted.and_then(|()| Ok(source.place(&dirs)?));
+    let furnished = given.and_then(|()| furnish(snapshot, &config, &id, &dirs, &assets));
+    let record = match furnished {
         Ok(record) => record,
         Err(error) => {
             // An owned one would go by itself. What failed first is what is told.
@@ -143,7 +148,11 @@ pub(super) fn restore(snapshot: &Snapshot, config: RestoreConfig) -> Result<Smol
     let cancel = config.cancel.unwrap_or_default();
     let origin = Origin::Snapshot(&source);
     let booted = boot::boot(&vm, &mut vm.machine(), origin, timeout, &cancel);
-    match booted {
+    let cleared = booted.and_then(|session| {
+        Note::take(&vm.dirs)?.clear()?;
+        Ok(session)
+    });
+    match cleared {
         Ok(session) => {
             vm.keep_session(session);
             Ok(vm)
@@ -164,10 +173,19 @@ fn open_image(record: &SnapshotRecord, dirs: &VmDirs, backend: Backend) -> Resul
 }
 
 fn check_host(snapshot: &Snapshot, backend: Backend, assets: &Assets) -> Result<(), VmError> {
+    let vmm = backend.find(assets.kernel.architecture)?;
+    if let Vmm::Firecracker(firecracker) = &vmm
+        && !firecracker.can_run_copies()
+    {
+        let path = snapshot.path.clone();
+        let made_with = "Firecracker in its jail".to_owned();
+        let here = "Firecracker without one".to_owned();
+        return Err(SnapshotError::Foreign { path, made_with, here }.into());
+    }
     let chosen = backend.accelerator(assets.kernel.architecture)?;
     let here = Host {
         vmm: backend.name(),
-        version: backend.find(assets.kernel.architecture)?.version(),
+        version: vmm.version(),
         accelerator: chosen.accelerator,
         processor: processor(chosen.accelerator),
     };

@@ -14,10 +14,11 @@ use smolvm_protocol::Nonce;
 
 use super::content::{Content, Hasher};
 use super::error::SnapshotError;
+use super::given::Given;
 use super::record::{Files, ImageFile, RECORD, SnapshotRecord, processor};
 use super::staging::Staging;
 use super::{MEMORY, Snapshot};
-use crate::backend::{Backend, Qmp};
+use crate::backend::{Backend, Firecracker, Qmp};
 use crate::config::BootFile;
 use crate::disk::{self, Base, IsolatedDisk};
 use crate::error::VmError;
@@ -44,8 +45,13 @@ pub(super) fn take(
 ) -> Result<Snapshot, VmError> {
     let record = &machine.record;
     let unsupported = |reason| SnapshotError::Unsupported { id: vm.id.to_string(), reason };
-    if vm.backend == Backend::Firecracker {
-        let reason = "snapshots are QEMU's alone here, so far. Make it with that backend";
+    let firecracker = match vm.backend {
+        Backend::Qemu => None,
+        Backend::Firecracker => Some(Firecracker::find()?),
+    };
+    if firecracker.as_ref().is_some_and(|firecracker| !firecracker.can_run_copies()) {
+        let reason = "without a jail, its sockets are where those of a copy would be. Start it \
+                      as root, with Firecracker's jailer, or choose QEMU as the backend";
         return Err(unsupported(reason).into());
     }
     let DiskRecord::Isolated(disk) = &record.disk else {
@@ -61,15 +67,20 @@ pub(super) fn take(
     let session = supervisor::session(&vm.dirs.state).ok_or_else(|| {
         unsupported("its agent does not answer, and would not in a copy of it either")
     })?;
-    let memory = {
+    let taking = Taking { vm, firecracker, staging: &staging, disk, cancel };
+    let saved = {
         let mut frozen = Frozen::new(vm)?;
-        let saved = Taking { vm, staging: &staging, disk, cancel }.save();
+        let saved = taking.save();
         frozen.thaw(saved)?
     };
+    let (memory, state) = taking.keep(saved)?;
     let path = disk.path(staging.destination());
     let content = Content::of(&disk.open_to_read(staging.path())?);
-    let files =
-        Files { memory, disk: content.map_err(|error| SnapshotError::io(&path, "read", error))? };
+    let files = Files {
+        memory,
+        state,
+        disk: content.map_err(|error| SnapshotError::io(&path, "read", error))?,
+    };
     let record = describe(record, started, disk, image, session, files);
     let (text, digest) =
         record.seal().map_err(|error| SnapshotError::io(destination, "describe", error))?;
@@ -141,15 +152,22 @@ impl Drop for Frozen<'_> {
 /// A snapshot under way.
 struct Taking<'a> {
     vm: &'a SmolVm,
+    /// What runs it, if that is not QEMU.
+    firecracker: Option<Firecracker>,
     staging: &'a Staging,
     disk: &'a IsolatedDisk,
     cancel: &'a CancelToken,
 }
 
-impl Taking<'_> {
+impl<'a> Taking<'a> {
     /// Writes what the machine is, while it stands still.
-    fn save(&self) -> Result<Content, VmError> {
-        let memory = self.save_memory()?;
+    fn save(&self) -> Result<Saved<'a>, VmError> {
+        let saved = match &self.firecracker {
+            None => Saved::Kept(self.save_memory()?),
+            Some(firecracker) => {
+                Saved::Given(Given::save(self.vm, firecracker, self.staging.destination())?)
+            }
+        };
         if self.cancel.is_cancelled() {
             return Err(self.cancelled().into());
         }
@@ -158,7 +176,18 @@ impl Taking<'_> {
         let file = self.disk.open_to_read(&self.vm.dirs.state)?;
         let base = Base { file: &file, path: &path };
         disk::duplicate(self.disk, base, self.staging.path())?;
-        Ok(memory)
+        Ok(saved)
+    }
+
+    /// Puts what was saved into the snapshot; the machine has gone on.
+    fn keep(&self, saved: Saved<'_>) -> Result<(Content, Option<Content>), VmError> {
+        match saved {
+            Saved::Kept(memory) => Ok((memory, None)),
+            Saved::Given(given) => {
+                let (memory, state) = given.keep(self.staging)?;
+                Ok((memory, Some(state)))
+            }
+        }
     }
 
     fn cancelled(&self) -> SnapshotError {
@@ -193,6 +222,14 @@ impl Taking<'_> {
         migrated.map_err(|error| failed(error.to_string()))?;
         Ok(content)
     }
+}
+
+/// What a VMM has written of memory and devices.
+enum Saved<'a> {
+    /// It is in the snapshot.
+    Kept(Content),
+    /// It is in files of the VMM's.
+    Given(Given<'a>),
 }
 
 /// Why not all was copied.

@@ -15,7 +15,7 @@ use std::fs::{self, Permissions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use smolvm_protocol::{Nonce, ProtocolError, Reply, Request, WINDOW};
@@ -35,6 +35,8 @@ pub(crate) struct Mux {
     guest: Option<Guest>,
     /// How it is to be reached, as long as it is not.
     dial: Option<Dial>,
+    /// Where the VMM leads to its vsock, if that is the way.
+    vsock: Option<Vsock>,
     agent: Agent,
     clients: BTreeMap<ClientId, Client>,
     next_client: ClientId,
@@ -42,6 +44,13 @@ pub(crate) struct Mux {
     /// The frames on channels that nobody has opened.
     strays: u32,
     buffer: Vec<u8>,
+}
+
+/// A way to the guest on which every connection ends when a snapshot of it is made.
+struct Vsock {
+    socket: PathBuf,
+    /// The file that holds something while a snapshot is made, or the guest is paused.
+    paused: PathBuf,
 }
 
 /// What a descriptor of the mux is.
@@ -84,9 +93,12 @@ impl Mux {
     }
 
     /// Listens on `socket` for clients, and speaks with the guest over its vsock, to which the VMM
-    /// leads at `vsock`.
-    pub(crate) fn over_vsock(socket: &Path, vsock: &Path) -> io::Result<Self> {
-        Ok(Self { dial: Some(Dial::new(vsock)), ..Self::without_guest(socket)? })
+    /// leads at `vsock`. While there is something in the file `paused`, a snapshot may be made,
+    /// which ends every connection: then it is reached once more.
+    pub(crate) fn over_vsock(socket: &Path, vsock: &Path, paused: PathBuf) -> io::Result<Self> {
+        let dial = Some(Dial::new(vsock));
+        let vsock = Some(Vsock { socket: vsock.to_owned(), paused });
+        Ok(Self { dial, vsock, ..Self::without_guest(socket)? })
     }
 
     fn without_guest(socket: &Path) -> io::Result<Self> {
@@ -101,6 +113,7 @@ impl Mux {
             listener,
             guest: None,
             dial: None,
+            vsock: None,
             agent: Agent::Awaited,
             clients: BTreeMap::new(),
             next_client: 0,
@@ -175,16 +188,12 @@ impl Mux {
 
     /// Writes what can be written. To be called when all that was ready has been served.
     pub(crate) fn flush(&mut self) {
-        let mut lost = None;
         if let Some(guest) = &mut self.guest {
             if guest.outgoing.flush(&guest.socket).is_err() {
-                lost = Some("the VMM closed the agent's channel".to_owned());
+                self.hang_up();
             } else if guest.outgoing.len() > GUEST_LIMIT {
-                lost = Some(broken("it reads nothing"));
+                self.lose_guest(broken("it reads nothing"));
             }
-        }
-        if let Some(why) = lost {
-            self.lose_guest(why);
         }
         let mut gone = Vec::new();
         let mut total = 0;
@@ -318,7 +327,7 @@ impl Mux {
         match guest.read(&mut self.buffer) {
             Heard::Nothing => 0,
             Heard::End => {
-                self.lose_guest("the VMM closed the agent's channel".into());
+                self.hang_up();
                 0
             }
             Heard::Bytes(count) => {
@@ -372,6 +381,22 @@ impl Mux {
         Ok(())
     }
 
+    /// The channel to the guest has ended: with it, or because a snapshot of it is made.
+    fn hang_up(&mut self) {
+        let is_snapshot = self.vsock.as_ref().is_some_and(Vsock::is_paused);
+        if !is_snapshot {
+            return self.lose_guest("the VMM closed the agent's channel".into());
+        }
+        // Who waits for the agent goes on waiting.
+        for client in self.clients.values_mut().filter(|client| !client.is_waiting()) {
+            client.dismiss("a snapshot of the VM was made, which ends what was run in it");
+        }
+        self.guest = None;
+        self.agent = Agent::Awaited;
+        self.channels = Channels::default();
+        self.dial = self.vsock.as_ref().map(|vsock| Dial::new(&vsock.socket));
+    }
+
     /// Ends the session with the guest; all clients learn why.
     fn lose_guest(&mut self, why: String) {
         self.guest = None;
@@ -379,6 +404,12 @@ impl Mux {
             client.dismiss(&why);
         }
         self.agent = Agent::Lost(why);
+    }
+}
+
+impl Vsock {
+    fn is_paused(&self) -> bool {
+        fs::metadata(&self.paused).is_ok_and(|metadata| metadata.len() > 0)
     }
 }
 

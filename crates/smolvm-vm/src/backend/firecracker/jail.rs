@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use smolvm_supervisor::control::Setting;
-use smolvm_supervisor::jail::{Jail, JailAccess, JailFile, LOG, SOCKETS};
+use smolvm_supervisor::jail::{FILES, Jail, JailAccess, JailFile, LOG, SOCKETS};
 
 use super::{Firecracker, FirecrackerError};
 use crate::assets::{KERNEL_FD, ROOTFS_FD};
@@ -64,7 +64,10 @@ impl Firecracker {
             DiskRecord::Isolated(_) => JailAccess::Own,
             DiskRecord::Shared => JailAccess::Write,
         };
-        let mut files = vec![(KERNEL_FD, JailAccess::Copy), (DISK_FD, disk)];
+        let mut files = vec![(DISK_FD, disk)];
+        if endowment.has_kernel {
+            files.push((KERNEL_FD, JailAccess::Copy));
+        }
         if endowment.has_initrd {
             files.push((INITRD_FD, JailAccess::Copy));
         }
@@ -109,9 +112,18 @@ impl Firecracker {
 
     /// The path by which it has one of its sockets.
     pub(super) fn socket(&self, socket: &Path) -> PathBuf {
-        match socket.file_name().filter(|_| self.jailer.is_some()) {
-            Some(name) => Path::new(SOCKETS).join(name),
-            None => socket.to_owned(),
+        self.inside(SOCKETS, socket)
+    }
+
+    /// The path by which it has a file of [`VmDirs::vmm_files`].
+    pub(crate) fn file(&self, file: &Path) -> PathBuf {
+        self.inside(FILES, file)
+    }
+
+    fn inside(&self, directory: &str, path: &Path) -> PathBuf {
+        match path.file_name().filter(|_| self.jailer.is_some()) {
+            Some(name) => Path::new(directory).join(name),
+            None => path.to_owned(),
         }
     }
 
@@ -141,7 +153,7 @@ fn name(file: RawFd) -> Option<&'static str> {
 }
 
 /// Makes a directory that this user alone writes to.
-fn make(directory: &Path) -> Result<(), FirecrackerError> {
+pub(super) fn make(directory: &Path) -> Result<(), FirecrackerError> {
     match DirBuilder::new().mode(0o711).create(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             Err(failed("make", directory, &error))
@@ -176,6 +188,7 @@ mod tests {
         let inside = Firecracker { jailer, ..free };
         assert_eq!(inside.path_of(DISK_FD), Path::new("/disk"));
         assert_eq!(inside.socket(&dirs.api_socket()), Path::new("/run/api.sock"));
+        assert_eq!(inside.file(&dirs.vmm_files().join("memory")), Path::new("/files/memory"));
         assert!(inside.arguments(&dirs).contains(&"/vmm.log".into()));
     }
 }

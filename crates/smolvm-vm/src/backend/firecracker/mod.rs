@@ -8,6 +8,7 @@ mod client;
 mod error;
 mod jail;
 mod jailer;
+pub(crate) mod snapshot;
 
 use std::env;
 use std::ffi::OsString;
@@ -77,21 +78,8 @@ impl Firecracker {
         deadline: Instant,
         has_ended: impl Fn() -> bool,
     ) -> Result<(), FirecrackerError> {
-        let failed = |reason: String| FirecrackerError::Api { reason };
-        let refused = |error: ApiError| failed(error.to_string());
-        let socket = dirs.api_socket();
-        let mut client = loop {
-            match Client::connect(&socket, deadline) {
-                Ok(client) => break client,
-                Err(_) if has_ended() => {
-                    return Err(failed("it ended before it listened".to_owned()));
-                }
-                Err(error) if Instant::now() >= deadline => {
-                    return Err(failed(format!("{}: {error}", socket.display())));
-                }
-                Err(_) => thread::sleep(PAUSE),
-            }
-        };
+        let refused = |error: ApiError| FirecrackerError::Api { reason: error.to_string() };
+        let mut client = connect(dirs, deadline, has_ended)?;
         self.configure(&mut client, dirs, machine).map_err(refused)?;
         self.seal(dirs)?;
         let start = InstanceActionInfo { action_type: ActionType::InstanceStart };
@@ -138,6 +126,28 @@ impl Firecracker {
             path_on_host: self.path_of(disk.file),
             // As QEMU does it: a guest that has synced has synced.
             cache_type: CacheType::Writeback,
+        }
+    }
+}
+
+/// Connects to a Firecracker that was just started. `has_ended` is asked while it is waited for.
+fn connect(
+    dirs: &VmDirs,
+    deadline: Instant,
+    has_ended: impl Fn() -> bool,
+) -> Result<Client, FirecrackerError> {
+    let failed = |reason: String| FirecrackerError::Api { reason };
+    let socket = dirs.api_socket();
+    loop {
+        match Client::connect(&socket, deadline) {
+            Ok(client) => return Ok(client),
+            Err(_) if has_ended() => {
+                return Err(failed("it ended before it listened".to_owned()));
+            }
+            Err(error) if Instant::now() >= deadline => {
+                return Err(failed(format!("{}: {error}", socket.display())));
+            }
+            Err(_) => thread::sleep(PAUSE),
         }
     }
 }
