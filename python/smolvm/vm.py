@@ -204,7 +204,7 @@ class Snapshot(BaseModel):
         digest: The SHA-256 digest of all of it.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     path: Path
     digest: str
