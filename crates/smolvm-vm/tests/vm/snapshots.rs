@@ -16,6 +16,7 @@ use smolvm_vm::{
     VmState,
 };
 
+use super::backend;
 use super::images::{Image, Site, TINY};
 use super::lifecycle::assert_gone;
 use super::owner::Owner;
@@ -324,7 +325,7 @@ fn machines_of_one_snapshot_have_addresses_of_their_own() {
     world.host.forward();
     let site = Site::new();
     let vm = image.config(&site).id("first").unwrap().mem_size_mib(192).network(NetworkMode::Tap);
-    let vm = world.host.within(|| Vm::boot(vm)).unwrap();
+    let vm = world.host.within(|| backend::boot(vm)).unwrap();
     let snapshot = vm.snapshot(site.temp.path().join("snapshot")).unwrap();
     let restore = |id| {
         let config = config(&site).id(id).unwrap();
