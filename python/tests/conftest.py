@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from server import Server
 ROOT = Path(__file__).resolve().parents[2]
 
 SETTINGS = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SMOLVM_CA_FILE", "NETRC"]
+
+# What is started in the background ignores Ctrl-C, and so would all that the tests start, to which
+# they send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def must_have_all() -> bool:
