@@ -288,9 +288,10 @@ mod tests {
         let path = temp.path().join(RECORD);
         let error = SnapshotRecord::read(temp.path()).unwrap_err();
         assert!(matches!(error, SnapshotError::NotFound { .. }), "{error}");
-        let (text, digest) = record().seal().unwrap();
+        let record = record();
+        let (text, digest) = record.seal().unwrap();
         fs_err::write(&path, &text).unwrap();
-        assert_eq!(SnapshotRecord::read(temp.path()).unwrap(), (record(), digest));
+        assert_eq!(SnapshotRecord::read(temp.path()).unwrap(), (record, digest));
 
         // Every byte counts that is more than white space between others.
         let text = String::from_utf8(text).unwrap();
