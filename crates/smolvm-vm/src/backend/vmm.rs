@@ -25,7 +25,7 @@ pub(crate) enum Backend {
 }
 
 /// A VMM of this host, ready to be started.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Vmm {
     Qemu(Qemu),
     Firecracker(Firecracker),

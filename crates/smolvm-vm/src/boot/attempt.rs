@@ -58,7 +58,7 @@ impl Boot<'_> {
                 switched_on.map_err(|error| self.refused(error))
             }
             Origin::Snapshot(source) => {
-                let loaded = source.load(&self.vmm, &self.vm.dirs, self.deadline, gives_up);
+                let loaded = source.load(&self.vm.dirs, self.deadline, gives_up);
                 loaded.map_err(|failed| self.not_loaded(source, failed))
             }
         };

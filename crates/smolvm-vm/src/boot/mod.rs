@@ -69,9 +69,12 @@ pub(crate) fn boot(
         create::keep_images(&machine.record, &vm.dirs);
     }
     let backend = Backend::of(machine.record.backend);
-    let chosen = backend.accelerator(assets.kernel.architecture)?;
+    let architecture = assets.kernel.architecture;
+    let (chosen, vmm) = match origin {
+        Origin::Kernel => (backend.accelerator(architecture)?, backend.find(architecture)?),
+        Origin::Snapshot(source) => source.host(),
+    };
     tell_once(&ACCEL_NOTICE, chosen.notice.as_deref());
-    let vmm = backend.find(assets.kernel.architecture)?;
     let Some(_slot) = BootSlot::wait(&vm.dirs.boot_slots(), cancel)? else {
         return Err(VmError::Cancelled { id: vm.id.to_string() });
     };

@@ -14,6 +14,7 @@ use smolvm_protocol::Nonce;
 use super::content::Content;
 use super::error::SnapshotError;
 use super::{MEMORY, STATE, Snapshot};
+use crate::accel::Chosen;
 use crate::backend::{Firecracker, Qmp, Variant, Vmm};
 use crate::places::VmDirs;
 use crate::supervisor::Setting;
@@ -25,11 +26,24 @@ pub(crate) struct Source {
     path: PathBuf,
     variant: Variant,
     session: Nonce,
-    memory: File,
-    /// Where that is no part of the memory.
-    state: Option<File>,
-    /// The look at the memory, until somebody waits for it: it goes on while the VMM starts.
+    /// What is to go on from it, and on what.
+    vmm: Vmm,
+    chosen: Chosen,
+    memory: Part,
+    /// What Firecracker has besides, and opens with it by itself.
+    state: Option<Part>,
+    /// The look at what is handed over as it is, until somebody waits for it: it goes on while the
+    /// VMM starts.
     check: Mutex<Option<JoinHandle<Result<(), SnapshotError>>>>,
+}
+
+/// A file of the snapshot.
+#[derive(Debug)]
+struct Part {
+    name: &'static str,
+    path: PathBuf,
+    file: File,
+    wanted: Content,
 }
 
 /// Why a VMM has not taken a snapshot.
@@ -42,45 +56,46 @@ pub(crate) enum LoadFailed {
 }
 
 impl Source {
-    /// Opens a snapshot's memory, and begins to look whether it is as it was.
-    pub(super) fn open(snapshot: &Snapshot) -> Result<Self, SnapshotError> {
+    /// Opens what of a snapshot goes into a VMM, and begins to look whether it is as it was.
+    pub(super) fn open(
+        snapshot: &Snapshot,
+        vmm: Vmm,
+        chosen: Chosen,
+    ) -> Result<Self, SnapshotError> {
         let record = &snapshot.record;
-        let mut checks = Vec::new();
-        let mut opened = |name: &str, wanted: &Content| -> Result<File, SnapshotError> {
-            let path = snapshot.path.join(name);
-            let file = open(&path, wanted)?;
-            let copy = file.try_clone().map_err(|error| SnapshotError::io(&path, "open", error))?;
-            checks.push((copy, path, *wanted));
-            Ok(file)
-        };
-        let memory = opened(MEMORY, &record.files.memory)?;
-        let state = record.files.state.as_ref().map(|state| opened(STATE, state)).transpose()?;
-        let check = thread::Builder::new()
-            .name("smolvm-snapshot".to_owned())
-            .spawn(move || {
-                checks.iter().try_for_each(|(file, path, wanted)| check(file, path, wanted))
-            })
-            .map_err(|error| SnapshotError::io(&snapshot.path, "start a thread to read", error))?;
+        let memory = Part::open(snapshot, MEMORY, record.files.memory)?;
+        let state = record.files.state.map(|wanted| Part::open(snapshot, STATE, wanted));
+        let state = state.transpose()?;
+        // Of what is copied, it is the copy that is looked at.
+        let check = if state.is_none() { Some(memory.begin_check()?) } else { None };
         Ok(Self {
             path: snapshot.path.clone(),
             variant: record.started.variant,
             session: record.session,
+            vmm,
+            chosen,
             memory,
             state,
-            check: Mutex::new(Some(check)),
+            check: Mutex::new(check),
         })
     }
 
-    /// Puts what a VMM reads by itself where it finds it; QEMU is handed it.
+    /// Copies what a VMM reads by itself to where it finds it; QEMU is handed it.
     pub(super) fn place(&self, dirs: &VmDirs) -> Result<(), SnapshotError> {
         let Some(state) = &self.state else { return Ok(()) };
-        for (name, file) in [(MEMORY, &self.memory), (STATE, state)] {
-            let path = dirs.vmm_files().join(name);
-            Firecracker::make_file(dirs, name)
-                .and_then(|copy| Content::copy(file, &copy))
+        for part in [&self.memory, state] {
+            let path = dirs.vmm_files().join(part.name);
+            let copied = Firecracker::make_file(dirs, part.name)
+                .and_then(|copy| Content::copy(&part.file, &copy))
                 .map_err(|error| SnapshotError::io(&path, "write", error))?;
+            compare(&copied, &part.path, &part.wanted)?;
         }
         Ok(())
+    }
+
+    /// What is to go on from it, and on what.
+    pub(crate) fn host(&self) -> (Chosen, Vmm) {
+        (self.chosen.clone(), self.vmm.clone())
     }
 
     /// The kind of machine that it is.
@@ -97,25 +112,26 @@ impl Source {
     /// that is waited for.
     pub(crate) fn load(
         &self,
-        vmm: &Vmm,
         dirs: &VmDirs,
         deadline: Instant,
         has_ended: impl Fn() -> bool,
     ) -> Result<(), LoadFailed> {
-        self.wait_checked().map_err(LoadFailed::Snapshot)?;
-        let Vmm::Firecracker(firecracker) = vmm else { return self.load_qemu(dirs, deadline) };
+        let Vmm::Firecracker(firecracker) = &self.vmm else {
+            return self.load_qemu(dirs, deadline);
+        };
         let loaded = firecracker.load(dirs, deadline, has_ended);
         loaded.map_err(|error| LoadFailed::Vmm(error.to_string()))
     }
 
     fn load_qemu(&self, dirs: &VmDirs, deadline: Instant) -> Result<(), LoadFailed> {
+        self.wait_checked().map_err(LoadFailed::Snapshot)?;
         // Looking at it has moved the cursor, with which QEMU reads.
-        let memory = self.path.join(MEMORY);
-        rustix::fs::seek(&self.memory, SeekFrom::Start(0))
-            .map_err(|error| LoadFailed::Snapshot(SnapshotError::io(&memory, "read", error)))?;
+        let Part { path, file, .. } = &self.memory;
+        rustix::fs::seek(file, SeekFrom::Start(0))
+            .map_err(|error| LoadFailed::Snapshot(SnapshotError::io(path, "read", error)))?;
         let left = deadline.saturating_duration_since(Instant::now());
         let loaded = Qmp::connect(&dirs.qmp_socket(), left).and_then(|mut qmp| {
-            qmp.migrate_incoming(self.memory.as_fd())?;
+            qmp.migrate_incoming(file.as_fd())?;
             qmp.cont()
         });
         loaded.map_err(|error| LoadFailed::Vmm(error.to_string()))
@@ -131,8 +147,31 @@ impl Source {
         let check = self.check.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(check) = check else { return Ok(()) };
         check.join().unwrap_or_else(|_| {
-            Err(SnapshotError::damaged(&self.path.join(MEMORY), "it could not be looked at"))
+            Err(SnapshotError::damaged(&self.memory.path, "it could not be looked at"))
         })
+    }
+}
+
+impl Part {
+    fn open(
+        snapshot: &Snapshot,
+        name: &'static str,
+        wanted: Content,
+    ) -> Result<Self, SnapshotError> {
+        let path = snapshot.path.join(name);
+        let file = open(&path, &wanted)?;
+        Ok(Self { name, path, file, wanted })
+    }
+
+    /// Begins to look whether it is as it was.
+    fn begin_check(&self) -> Result<JoinHandle<Result<(), SnapshotError>>, SnapshotError> {
+        let (path, wanted) = (self.path.clone(), self.wanted);
+        let file = self.file.try_clone();
+        let file = file.map_err(|error| SnapshotError::io(&path, "open", error))?;
+        let thread = thread::Builder::new().name("smolvm-snapshot".to_owned());
+        thread
+            .spawn(move || check(&file, &path, &wanted))
+            .map_err(|error| SnapshotError::io(&self.path, "start a thread to read", error))
     }
 }
 
@@ -164,7 +203,11 @@ pub(super) fn open(path: &Path, wanted: &Content) -> Result<File, SnapshotError>
 /// Looks whether a file is as it was.
 pub(super) fn check(file: &File, path: &Path, wanted: &Content) -> Result<(), SnapshotError> {
     let found = Content::of(file).map_err(|error| SnapshotError::io(path, "read", error))?;
-    if found == *wanted {
+    compare(&found, path, wanted)
+}
+
+fn compare(found: &Content, path: &Path, wanted: &Content) -> Result<(), SnapshotError> {
+    if found == wanted {
         return Ok(());
     }
     Err(SnapshotError::damaged(path, "what it holds has another digest"))

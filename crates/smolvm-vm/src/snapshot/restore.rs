@@ -11,6 +11,7 @@ use super::error::SnapshotError;
 use super::load::{self, Source};
 use super::record::{Host, ImageFile, SnapshotRecord, processor};
 use super::{RECORD, Snapshot};
+use crate::accel::Chosen;
 use crate::assets::Assets;
 use crate::backend::{Backend, Vmm};
 use crate::boot::{self, Origin};
@@ -112,14 +113,14 @@ pub(super) fn restore(snapshot: &Snapshot, config: RestoreConfig) -> Result<Smol
         );
     }
     let backend = Backend::of(snapshot.record.backend);
-    let source = Source::open(snapshot)?;
     let places = Places::make(config.vms_dir.as_deref())?;
     supervisor::sweep(places.vms());
     network::sweep();
     let id = config.id.clone().unwrap_or_else(VmId::make_up);
     let dirs = places.of(&id);
     let assets = open_image(&snapshot.record, &dirs, backend)?;
-    check_host(snapshot, backend, &assets)?;
+    let (vmm, chosen) = check_host(snapshot, backend, &assets)?;
+    let source = Source::open(snapshot, vmm, chosen)?;
     check_image(snapshot, &assets)?;
 
     let mode = if config.detached { Mode::Detached } else { Mode::Owned };
@@ -172,7 +173,12 @@ fn open_image(record: &SnapshotRecord, dirs: &VmDirs, backend: Backend) -> Resul
     Assets::open(&kernel, &rootfs, initrd.as_ref(), backend, &dirs.kernels())
 }
 
-fn check_host(snapshot: &Snapshot, backend: Backend, assets: &Assets) -> Result<(), VmError> {
+/// What of this host goes on from the snapshot. Refuses what has not made it.
+fn check_host(
+    snapshot: &Snapshot,
+    backend: Backend,
+    assets: &Assets,
+) -> Result<(Vmm, Chosen), VmError> {
     let vmm = backend.find(assets.kernel.architecture)?;
     if let Vmm::Firecracker(firecracker) = &vmm
         && !firecracker.can_run_copies()
@@ -189,7 +195,8 @@ fn check_host(snapshot: &Snapshot, backend: Backend, assets: &Assets) -> Result<
         accelerator: chosen.accelerator,
         processor: processor(chosen.accelerator),
     };
-    Ok(snapshot.record.check_host(&snapshot.path, &here)?)
+    snapshot.record.check_host(&snapshot.path, &here)?;
+    Ok((vmm, chosen))
 }
 
 /// Refuses other files of the image than those that the machine had.
