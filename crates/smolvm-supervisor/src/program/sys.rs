@@ -60,7 +60,6 @@ pub(crate) const O_NOFOLLOW: c_int = 0o100_000;
 
 const CLONE_NEWUSER: c_int = 0x1000_0000;
 const CLONE_NEWNET: c_int = 0x4000_0000;
-const TUNSETIFF: c_ulong = 0x4004_54ca;
 /// `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`.
 const IFF_TAP_PLAIN: c_short = 0x0002 | 0x1000 | 0x4000;
 const NAME_SIZE: usize = 16;

@@ -1,17 +1,17 @@
 //! What a child is prepared with between fork and exec: descriptors, namespaces, limits, another
 //! user, and an end with its parent.
 
-use std::ffi::{c_char, c_int, c_short, c_ulong};
+use std::ffi::{c_char, c_int, c_ulong};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use super::interfaces::become_tap;
 use super::{
-    CLONE_NEWNET, CLONE_NEWUSER, IFF_TAP_PLAIN, NAME_SIZE, O_CLOEXEC, PR_SET_NO_NEW_PRIVS,
-    PR_SET_PDEATHSIG, SIG_DFL, SIG_IGN, SIG_SETMASK, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SignalSet,
-    TUNSETIFF, TapName, check, fcntl, getppid, ioctl, prctl, setgroups, setns, setresgid,
-    setresuid, signal, sigprocmask,
+    CLONE_NEWNET, CLONE_NEWUSER, IFF_TAP_PLAIN, O_CLOEXEC, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG,
+    SIG_DFL, SIG_IGN, SIG_SETMASK, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SignalSet, TapName, check,
+    fcntl, getppid, prctl, setgroups, setns, setresgid, setresuid, signal, sigprocmask,
 };
 
 /// `struct rlimit` of 64-bit Linux.
@@ -19,14 +19,6 @@ use super::{
 struct Limit {
     soft: u64,
     hard: u64,
-}
-
-/// `struct ifreq` of the kernel, as `TUNSETIFF` takes it.
-#[repr(C)]
-struct InterfaceRequest {
-    name: [u8; NAME_SIZE],
-    flags: c_short,
-    rest: [u8; 22],
 }
 
 const SIGXFSZ: c_int = 25;
@@ -171,12 +163,9 @@ pub(super) fn die_with(parent: u32) -> io::Result<()> {
 /// Opens a tap device that exists as the descriptor of this number, with the header before each
 /// frame that VMMs ask for. Allocates nothing.
 fn open_tap(name: &TapName, number: RawFd) -> io::Result<()> {
-    let mut request = InterfaceRequest { name: name.0, flags: IFF_TAP_PLAIN, rest: [0; 22] };
-    // SAFETY: the path ends with a zero byte; the request is as large as the kernel's and lives
-    // until the call returns; the descriptor was just made and nobody else knows it.
-    unsafe {
-        let tun = check(open(c"/dev/net/tun".as_ptr(), O_RDWR | O_CLOEXEC))?;
-        check(ioctl(tun, TUNSETIFF, &raw mut request))?;
-        check(dup2(tun, number)).map(drop)
-    }
+    // SAFETY: the path ends with a zero byte.
+    let tun = check(unsafe { open(c"/dev/net/tun".as_ptr(), O_RDWR | O_CLOEXEC) })?;
+    become_tap(tun, *name, IFF_TAP_PLAIN)?;
+    // SAFETY: the descriptor was just made and nobody else knows it.
+    check(unsafe { dup2(tun, number) }).map(drop)
 }

@@ -5,9 +5,9 @@ use std::ffi::{c_int, c_short, c_ulong};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, RawFd};
 
-use super::{IFF_TAP_PLAIN, NAME_SIZE, TUNSETIFF, TapName, check, ioctl};
+use super::{IFF_TAP_PLAIN, NAME_SIZE, TapName, check, ioctl};
 
 /// `struct ifreq` of the kernel, as far as numbers are told in it.
 #[repr(C)]
@@ -23,6 +23,7 @@ union Value {
     all: [u64; 3],
 }
 
+const TUNSETIFF: c_ulong = 0x4004_54ca;
 const TUNSETPERSIST: c_ulong = 0x4004_54cb;
 const TUNSETOWNER: c_ulong = 0x4004_54cc;
 /// `IFF_TAP | IFF_NO_PI`.
@@ -107,10 +108,16 @@ pub(crate) fn make_own_tap(name: TapName) -> io::Result<File> {
 
 fn open_new_tap(name: TapName, flags: c_short) -> io::Result<File> {
     let tap = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
+    become_tap(tap.as_raw_fd(), name, flags)?;
+    Ok(tap)
+}
+
+/// Makes a descriptor of `/dev/net/tun` that of the tap device of this name, which is made where
+/// there is none. Allocates nothing.
+pub(super) fn become_tap(tun: RawFd, name: TapName, flags: c_short) -> io::Result<()> {
     let mut value = Value { all: [0; 3] };
     value.flags = flags;
     let mut request = Request { name: name.0, value };
     // SAFETY: the request is as large as the kernel's and lives until the call returns.
-    check(unsafe { ioctl(tap.as_raw_fd(), TUNSETIFF, &raw mut request) })?;
-    Ok(tap)
+    check(unsafe { ioctl(tun, TUNSETIFF, &raw mut request) }).map(drop)
 }

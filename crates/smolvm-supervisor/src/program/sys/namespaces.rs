@@ -56,7 +56,8 @@ impl UserMap {
         // it should be; it calls nothing that allocates, and never returns.
         let child = check(unsafe { fork() })?;
         if child == 0 {
-            // SAFETY: the path ends with a zero byte, and the length is that of the array. The child is killed as soon as it is needed no more.
+            // SAFETY: the path ends with a zero byte, and the length is that of the array. The child
+            // is killed as soon as it is needed no more.
             unsafe {
                 let mut name = [0_u8; 16];
                 let length = readlink(c"/proc/self".as_ptr(), name.as_mut_ptr().cast(), name.len());
