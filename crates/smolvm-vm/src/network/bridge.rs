@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 use std::{env, io};
 
 use super::error::NetworkError;
-use super::{HelperProgram, MTU, NetworkPlan, Uplink, check_length};
-use crate::privileges;
+use super::{HelperProgram, MTU, NetworkPlan, Uplink, check_length, tap_owner};
 use crate::supervisor::executable;
 
 /// The name of the tap device, in the VM's own network namespace.
@@ -33,9 +32,7 @@ pub(super) fn on_tap(plan: NetworkPlan, runtime: &Path) -> Result<NetworkPlan, N
     let mut argv: Vec<OsString> = vec!["/proc/self/exe".into(), ROLE.into(), (&socket).into()];
     argv.push(filter.map_or("-".into(), OsString::from));
     argv.push(MTU.to_string().into());
-    // Where root cannot be another user, the VMM is not either.
-    let user = privileges::number(runtime).ok().flatten();
-    argv.push(user.map_or("-".to_owned(), |user| user.to_string()).into());
+    argv.push(tap_owner(runtime));
     let mut helpers = plan.helpers;
     helpers.push(HelperProgram { argv, wait_for_socket: socket });
     let device = super::Device { uplink: Uplink::Tap { name: TAP }, ..device };

@@ -193,6 +193,13 @@ pub(crate) fn address_in(mode: Mode, runtime: &Path) -> Result<Option<IpAddr>, N
     }
 }
 
+/// Who may open a tap device besides root, as the last argument of the program that makes it.
+fn tap_owner(runtime: &Path) -> OsString {
+    // Where root cannot be another user, the VMM is not either.
+    let user = privileges::number(runtime).ok().flatten();
+    user.map_or_else(|| "-".into(), |user| user.to_string().into())
+}
+
 impl Device {
     /// What puts a VMM into the network namespace of the device, where it has one.
     pub(crate) fn namespace(&self) -> Option<Setting> {

@@ -10,9 +10,8 @@ use smolvm_supervisor::pool::{self, Addresses};
 
 use super::error::NetworkError;
 use super::{Device, Egress, GuestAddress, GuestNetwork, HelperProgram, NetworkPlan, Uplink};
-use super::{GUEST_MAC, SOCKET, check_length};
+use super::{GUEST_MAC, SOCKET, check_length, tap_owner};
 use crate::backend::in_path;
-use crate::privileges;
 
 /// The name of the tap device, in the VM's own network namespace.
 const TAP: &str = "tap0";
@@ -63,15 +62,12 @@ impl Tap {
         }
         let (socket, told) = (runtime.join(SOCKET), runtime.join(TOLD));
         check_length(&socket)?;
-        let optional = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let mut argv: Vec<OsString> = vec!["/proc/self/exe".into(), "tap".into()];
         argv.extend([&socket, &told, &self.directory, &nft, &ip].map(OsString::from));
         argv.push(self.pool.into());
-        argv.push(optional(name_server.map(|server| server.to_string())).into());
+        argv.push(name_server.map_or("-".into(), |server| server.to_string().into()));
         argv.push(egress.to_string().into());
-        // Where root cannot be another user, the VMM is not either.
-        let owner = privileges::number(runtime).ok().flatten();
-        argv.push(optional(owner.map(|owner| owner.to_string())).into());
+        argv.push(tap_owner(runtime));
         let device = Device {
             mac: GUEST_MAC,
             uplink: Uplink::Tap { name: TAP },
