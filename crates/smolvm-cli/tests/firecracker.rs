@@ -13,13 +13,12 @@ mod jail;
 #[path = "firecracker/snapshots.rs"]
 mod snapshots;
 
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command as HostCommand;
 use std::time::{Duration, Instant};
 
 use smolvm::{BackendChoice, Command, CommandResult, NetworkMode, Vm, VmConfig};
-use smolvm_testkit::{Furnished, skip};
+use smolvm_testkit::{Furnished, named_directory, skip};
 
 /// Emulation within emulation, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -39,19 +38,10 @@ struct Outer {
     _here: tempfile::TempDir,
 }
 
-/// A directory that a variable names; `None`, said aloud, where it does not.
-fn named(variable: &str) -> Option<PathBuf> {
-    let directory = env::var_os(variable).map(PathBuf::from);
-    if directory.is_none() {
-        skip(&format!("{variable} names no directory"));
-    }
-    directory
-}
-
 impl Outer {
     fn boot() -> Option<Self> {
-        let images = named("SMOLVM_TEST_IMAGES")?;
-        let firecracker = named("SMOLVM_TEST_FIRECRACKER")?;
+        let images = named_directory("SMOLVM_TEST_IMAGES")?;
+        let firecracker = named_directory("SMOLVM_TEST_FIRECRACKER")?;
         let image = images.join("debian-systemd");
         if !image.join("rootfs.ext4").is_file() {
             skip("SMOLVM_TEST_IMAGES has no debian-systemd; only root can make it");

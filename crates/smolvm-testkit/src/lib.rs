@@ -56,5 +56,5 @@ pub use ledger::Request;
 pub use nginx::{Nginx, NginxBuilder, require_nginx};
 pub use numbers::Numbers;
 pub use proxy::{Proxy, ProxyBuilder};
-pub use requirement::{REQUIRE_ALL, skip, skip_unless_offered};
+pub use requirement::{REQUIRE_ALL, named_directory, skip, skip_unless_offered};
 pub use server::{Fault, Gate, Route, Server};

@@ -1,6 +1,7 @@
 //! What happens to a test whose machine lacks something: a visible skip, or a failure in CI.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
 /// The environment variable that, set to `1`, turns every skip into a failure.
 pub const REQUIRE_ALL: &str = "SMOLVM_TEST_REQUIRE_ALL";
@@ -38,6 +39,19 @@ pub fn skip_unless_offered(why_not: &str, reason: &str) {
         Ok(why) => tell(std::thread::current().name().unwrap_or("a test"), &why),
         Err(_) => skip(reason),
     }
+}
+
+/// The directory that an environment variable names; `None`, said aloud, where it names none.
+///
+/// # Panics
+///
+/// As [`skip`].
+pub fn named_directory(variable: &str) -> Option<PathBuf> {
+    let directory = std::env::var_os(variable).map(PathBuf::from);
+    if directory.is_none() {
+        skip(&format!("{variable} names no directory"));
+    }
+    directory
 }
 
 fn tell(test: &str, reason: &str) {

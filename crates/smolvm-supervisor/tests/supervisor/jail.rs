@@ -13,7 +13,7 @@ use rustix::process::{Signal, kill_process};
 use smolvm_supervisor::control::{Access, How, Order, Program, Report, Setting};
 use smolvm_supervisor::jail::{Jail, JailAccess, JailFile, LOG, SOCKETS};
 use smolvm_supervisor::state::Process;
-use smolvm_testkit::skip;
+use smolvm_testkit::{named_directory, skip};
 
 use crate::rig::{Place, Supervisor, eventually, pid};
 
@@ -35,11 +35,7 @@ fn programs() -> Option<PathBuf> {
         skip("only root puts others into jails");
         return None;
     }
-    let directory = std::env::var_os("SMOLVM_TEST_FIRECRACKER").map(PathBuf::from);
-    if directory.is_none() {
-        skip("SMOLVM_TEST_FIRECRACKER names no directory with Firecracker and its jailer");
-    }
-    directory
+    named_directory("SMOLVM_TEST_FIRECRACKER")
 }
 
 fn status(process: u32) -> BTreeMap<String, String> {

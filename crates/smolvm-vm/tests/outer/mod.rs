@@ -3,10 +3,10 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use smolvm_testkit::{Furnished, skip};
+use smolvm_testkit::{Furnished, named_directory, skip};
 use smolvm_vm::{BackendChoice, Command, CommandResult, NetworkMode, Vm, VmConfig};
 
 /// Emulation within emulation, on a machine that does much else.
@@ -23,15 +23,6 @@ pub(crate) struct Outer {
     _directory: tempfile::TempDir,
 }
 
-/// A directory that a variable names; `None`, said aloud, where it does not.
-fn named(variable: &str) -> Option<PathBuf> {
-    let directory = env::var_os(variable).map(PathBuf::from);
-    if directory.is_none() {
-        skip(&format!("{variable} names no directory"));
-    }
-    directory
-}
-
 impl Outer {
     /// Boots it with these images and other files, each with its path inside. `None`, said aloud,
     /// where something is missing.
@@ -40,8 +31,8 @@ impl Outer {
         files: &[(&Path, &str)],
         mem_size_mib: u32,
     ) -> Option<Self> {
-        let all = named("SMOLVM_TEST_IMAGES")?;
-        let programs = named("SMOLVM_TEST_FIRECRACKER")?;
+        let all = named_directory("SMOLVM_TEST_IMAGES")?;
+        let programs = named_directory("SMOLVM_TEST_FIRECRACKER")?;
         if let Some(missing) = images.iter().chain([&IMAGE]).find(|name| !all.join(name).is_dir()) {
             skip(&format!("SMOLVM_TEST_IMAGES has no {missing}; only root can make some"));
             return None;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use smolvm_protocol::{
-    Decoder, Nonce, Preamble, Reply, Request, SESSION_CHANNEL, Scanner, Side, Welcome,
+    Decoder, Nonce, Preamble, Reply, Request, SESSION_CHANNEL, Scanner, Side, Stream, Welcome,
 };
 use tempfile::TempDir;
 
@@ -123,6 +123,13 @@ impl Line {
         let mut wire = Vec::new();
         reply.encode(channel, &mut wire);
         self.raw(&wire)
+    }
+
+    /// Says so many bytes of standard output, in pieces of 1 KiB.
+    pub(super) fn say_output(&mut self, channel: u32, bytes: u32) {
+        for _ in 0..bytes / 1024 {
+            self.say(channel, &Reply::Data(Stream::Stdout, vec![b'x'; 1024]));
+        }
     }
 
     pub(super) fn raw(&mut self, bytes: &[u8]) -> bool {

@@ -91,27 +91,22 @@ fn waiting_ends_an_input_that_nobody_has_taken() {
 /// What the guest's pipes hold when a command is killed is more than the host has granted.
 #[test]
 fn a_killed_process_is_waited_for_whose_output_nobody_reads() {
-    const PIPE: usize = 64 * 1024;
+    const PIPE: u32 = 64 * 1024;
     let guest = Guest::start(move |mut line| {
-        let say = |line: &mut super::guest::Line, channel, bytes: usize| {
-            for _ in 0..bytes / 1024 {
-                line.say(channel, &Reply::Data(Stream::Stdout, vec![b'x'; 1024]));
-            }
-        };
         let mut granted = None;
         while let Some((channel, request)) = line.next() {
             match request {
                 Request::Exec(_) => {
                     line.say(channel, &Reply::Started(7));
-                    say(&mut line, channel, WINDOW as usize);
+                    line.say_output(channel, WINDOW);
                 }
                 Request::Signal(9) => granted = Some(0),
                 Request::Credit(Stream::Stdout, credit) => {
                     let granted = granted.as_mut().expect("nothing was read");
                     let before = *granted;
-                    *granted += credit as usize;
+                    *granted += credit;
                     if before < PIPE && *granted >= PIPE {
-                        say(&mut line, channel, PIPE);
+                        line.say_output(channel, PIPE);
                         line.say(channel, &Reply::End(Stream::Stdout));
                         line.say(channel, &EXITED);
                     }
@@ -130,7 +125,7 @@ fn a_killed_process_is_waited_for_whose_output_nobody_reads() {
     assert!(process.wait().unwrap().ok());
     let mut read = Vec::new();
     output.read_to_end(&mut read).unwrap();
-    assert_eq!(read.len(), WINDOW as usize + PIPE);
+    assert_eq!(read.len(), (WINDOW + PIPE) as usize);
 }
 
 /// However often a guest's command is sent signals, it does not fill the host's memory.
@@ -153,9 +148,7 @@ fn signals_make_room_once() {
                 _ => continue,
             };
             sent += credit;
-            for _ in 0..credit / 1024 {
-                line.say(channel, &Reply::Data(Stream::Stdout, vec![b'x'; 1024]));
-            }
+            line.say_output(channel, credit);
         }
     });
     let process = guest.session().spawn(&Command::new("yes")).unwrap();
@@ -187,9 +180,7 @@ fn credit_is_granted_as_a_stream_is_read_or_dropped() {
                 Request::Credit(Stream::Stdout, credit) => credit,
                 _ => continue,
             };
-            for _ in 0..credit / 1024 {
-                line.say(channel, &Reply::Data(Stream::Stdout, vec![b'x'; 1024]));
-            }
+            line.say_output(channel, credit);
             sent += credit;
             // The test may have heard enough.
             let _ = tell.send(sent);
