@@ -18,8 +18,10 @@ fn start_qemu(socket: &Path, more: &[&str]) -> Option<Child> {
     command.args(["-M", "microvm", "-accel", "tcg", "-nodefaults", "-display", "none", "-S"]);
     command.args(more);
     command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
-    let child = command.stdin(Stdio::null()).spawn().unwrap();
-    while !socket.exists() {
+    let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+    // Its name is there a moment before it listens.
+    while UnixStream::connect(socket).is_err() {
+        assert_eq!(child.try_wait().unwrap(), None, "QEMU ended before it listened");
         thread::sleep(Duration::from_millis(5));
     }
     Some(child)
