@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, RawFd};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Held for writing by who forks, for reading by who must not be interrupted by that.
 static FORKING: RwLock<()> = RwLock::new(());
@@ -24,7 +24,6 @@ struct Descriptors {
 
 /// Keeps every thread from forking until it is dropped.
 pub(crate) fn keep_from_forking() -> RwLockReadGuard<'static, ()> {
-    install();
     FORKING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -52,15 +51,18 @@ fn descriptors() -> MutexGuard<'static, Descriptors> {
     HIDDEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[allow(unsafe_code, reason = "`pthread_atfork` takes functions that C calls")]
-fn install() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        // SAFETY: the three functions are there for as long as the program: a library with them
-        // is not unloaded, since it has static data with destructors. They do not unwind.
+// Before anything else of this program or library runs: a thread that did it on first use could be
+// in the middle of that when another one forks, and the child would find neither handlers nor a way
+// to have them.
+ctor::declarative::ctor! {
+    #[ctor(unsafe)]
+    #[allow(unsafe_code, reason = "`pthread_atfork` takes functions that C calls")]
+    fn install() {
+        // SAFETY: the three functions are there for as long as the program: a library with them is
+        // not unloaded, since it has static data with destructors. They do not unwind.
         let failed = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
         debug_assert_eq!(failed, 0, "there is no memory for it");
-    });
+    }
 }
 
 extern "C" fn before() {
