@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use smolvm_fork::ForkMutex;
 
-use crate::cache::{self, Inode, Key, Publication, Store};
+use crate::cache::{self, Inode, Key, Lock, Publication, Store};
 use crate::cancel::CancelToken;
 use crate::error::ImageError;
-use crate::fetch::Fetch;
+use crate::fetch::{self, Fetch};
 use crate::image::{Asset, ImageSource};
 use crate::look::{Found, Looked, look, look_again};
 use crate::manager::ImageManager;
@@ -18,6 +18,7 @@ use crate::side_by_side::side_by_side;
 use crate::source::Validators;
 use crate::transfer::{Space, Spare};
 use crate::unchanged;
+use crate::verify_policy::VerifyPolicy;
 use crate::write_back;
 
 /// How often another process may change the image under our hands before that is an error.
@@ -79,6 +80,12 @@ pub(crate) fn ensure(
         if let Some(dir) = store.root.open_dir(source.name())? {
             cache::refuse_newer_record(&dir)?;
         }
+        // Who had it before has left stamps.
+        let _fetching = wait_for_fetch(manager, &store, &looked, options)?;
+        if let Some(files) = unchanged::look(manager, source, usage, options) {
+            cache::note_use(manager.cache_dir(), source.name());
+            return Ok(files);
+        }
         let assets = obtain(manager, &store, source, looked, options, refresh)?;
         refresh = false;
         if let Some(files) = publish(manager, &store, source, assets, (usage, options))? {
@@ -87,6 +94,25 @@ pub(crate) fn ensure(
         log::info!("'{}' was changed by another process; looking again", source.name());
     }
     Err(ImageError::Contended { image: source.name().to_string() })
+}
+
+/// Where stamps count, one process at a time fetches an image, and notes what it has verified, so
+/// that the others need not hash it once more.
+fn wait_for_fetch(
+    manager: &ImageManager,
+    store: &Store,
+    looked: &Looked<'_>,
+    options: &FetchOptions,
+) -> Result<Option<Lock>, ImageError> {
+    if manager.verify != VerifyPolicy::Changed {
+        return Ok(None);
+    }
+    let lock = store.lock_fetch(&looked.name, &options.cancel, |holder| {
+        for asset in looked.missing() {
+            fetch::say_who_is_waited_for(&looked.name, asset.kind, holder, options);
+        }
+    })?;
+    Ok(Some(lock))
 }
 
 /// Has what is missing, all assets side by side; when one fails for good, the others end.

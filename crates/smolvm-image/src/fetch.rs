@@ -7,8 +7,9 @@ use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::image::{Asset, ImageSource};
 use crate::manager::ImageManager;
+use crate::name::ImageName;
 use crate::options::FetchOptions;
-use crate::progress::Event;
+use crate::progress::{AssetKind, Event};
 use crate::sniff;
 use crate::source::Validators;
 use crate::transfer::{self, Outcome, Space, Spare, Stop, Transfer, TransferError};
@@ -90,11 +91,7 @@ impl Fetch<'_> {
     fn lock(&self, asset: &Asset, key: &Key) -> Result<cache::Lock, ImageError> {
         let Store { locks, modes, .. } = self.store;
         cache::acquire(locks, key.as_str(), modes.working, self.cancel, |holder| {
-            let image = self.source.name();
-            let who = holder.map_or("another process".to_owned(), |pid| format!("process {pid}"));
-            let what = format!("{who}, which is fetching the {} of '{image}'", asset.kind);
-            log::info!("waiting for {what}");
-            self.emit(asset, &Event::Waiting { what });
+            say_who_is_waited_for(self.source.name(), asset.kind, holder, self.options);
         })
     }
 
@@ -194,6 +191,19 @@ impl Fetch<'_> {
     fn emit(&self, asset: &Asset, event: &Event) {
         self.options.emit(asset.kind, event);
     }
+}
+
+/// Says that another process, or a thread of this one, is fetching an asset.
+pub(crate) fn say_who_is_waited_for(
+    image: &ImageName,
+    kind: AssetKind,
+    holder: Option<u32>,
+    options: &FetchOptions,
+) {
+    let who = holder.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+    let what = format!("{who}, which is fetching the {kind} of '{image}'");
+    log::info!("waiting for {what}");
+    options.emit(kind, &Event::Waiting { what });
 }
 
 /// The validators that an earlier answer came with.

@@ -136,7 +136,8 @@ pub(crate) fn look_again(
     if dir.inode_of(&asset.file_name) == in_its_place && memory == *known {
         return Ok(None);
     }
-    let finding = cache::check(&dir, asset, memory.of(asset.kind), cancel, |_| {})?;
+    let on_hash = |size| options.emit(asset.kind, &Event::Verifying { size });
+    let finding = cache::check(&dir, asset, memory.of(asset.kind), cancel, on_hash)?;
     let Finding::Good(verified) = finding else {
         return Ok(None);
     };

@@ -7,6 +7,7 @@
 //! <root>/.state/version            of this layout
 //! <root>/.state/locks/<key>        kernel locks, never unlinked (`lock`)
 //! <root>/.state/locks/image-<name>
+//! <root>/.state/locks/fetch-<name>
 //! <root>/.state/partial/<key>.*.part  bytes so far (`partial`), and beside them
 //! <root>/.state/partial/<key>.*.json  what is needed to continue (`note`); or
 //! <root>/.state/partial/<key>.*.parts    bytes here and there, as several connections bring them,
@@ -18,7 +19,8 @@
 //!
 //! A key is the digest of an asset that has a pin, else a hash of its URL. Who holds the lock of
 //! a key may write below that key; who holds the lock of an image may rename into its directory.
-//! The image's lock is always taken first. Who uses an image holds shared locks on its files
+//! The image's lock is always taken first; before it, that of a fetch, where what is fetched will
+//! have a stamp that those who wait can use. Who uses an image holds shared locks on its files
 //! themselves (`in_use`).
 
 mod copy;

@@ -120,7 +120,19 @@ impl Store {
         lock::acquire(&self.locks, &format!("image-{name}"), self.modes.working, cancel, |_| {})
     }
 
-    /// The same, or `None` where another process has it.
+    /// Waits for the lock under which one process fetches an image and notes that it has verified
+    /// it, so that those that wait need not hash what it has. `on_wait` is that of
+    /// [`lock::acquire`].
+    pub(crate) fn lock_fetch(
+        &self,
+        name: &ImageName,
+        cancel: &CancelToken,
+        on_wait: impl FnOnce(Option<u32>),
+    ) -> Result<Lock, ImageError> {
+        lock::acquire(&self.locks, &format!("fetch-{name}"), self.modes.working, cancel, on_wait)
+    }
+
+    /// The lock of an image, or `None` where another process has it.
     pub(super) fn try_lock_image(&self, name: &str) -> Result<Option<Lock>, ImageError> {
         lock::try_acquire(&self.locks, &format!("image-{name}"), self.modes.working)
     }

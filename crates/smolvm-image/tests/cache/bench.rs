@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use smolvm_image::{
-    AssetKind, Event, FetchOptions, ImageManager, ImageSource, Registry, RetryPolicy,
+    AssetKind, Event, FetchOptions, ImageManager, ImageManagerBuilder, ImageSource, Registry,
+    RetryPolicy,
 };
 use smolvm_testkit::{Route, Server, content};
 use tempfile::TempDir;
@@ -104,14 +105,14 @@ pub(crate) fn manager_of(
 }
 
 pub(crate) fn manager_with(cache: &Path, registry: Registry) -> ImageManager {
+    builder_with(cache, registry).build().unwrap()
+}
+
+/// A manager that is still to be built, and does not wait long before it tries again.
+pub(crate) fn builder_with(cache: &Path, registry: Registry) -> ImageManagerBuilder {
     let mut policy = RetryPolicy::default();
     policy.first_pause = Duration::from_millis(1);
-    ImageManager::builder()
-        .cache_dir(cache)
-        .registry(registry)
-        .retry_policy(policy)
-        .build()
-        .unwrap()
+    ImageManager::builder().cache_dir(cache).registry(registry).retry_policy(policy)
 }
 
 impl Part {

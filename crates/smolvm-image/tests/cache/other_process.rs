@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde::{Deserialize, Serialize};
-use smolvm_image::{AssetKind, Event, FetchOptions, ImageSource, LocalImage, Registry};
+use smolvm_image::{
+    AssetKind, Event, FetchOptions, ImageSource, LocalImage, Registry, VerifyPolicy,
+};
 use smolvm_testkit::skip;
 
-use super::bench::{Bench, manager_with};
+use super::bench::{Bench, builder_with};
 use super::holding;
 
 const ORDER: &str = "SMOLVM_TEST_ORDER";
@@ -25,6 +27,7 @@ pub(crate) struct Order {
     cache: PathBuf,
     image: String,
     call: Call,
+    changed: bool,
     umask: Option<u32>,
 }
 
@@ -52,6 +55,10 @@ pub(crate) enum Said {
     Waits {
         asset: String,
         what: String,
+    },
+    /// It hashes what the cache has of this asset.
+    Hashes {
+        asset: String,
     },
     /// It has begun to receive this asset.
     Receives {
@@ -86,6 +93,7 @@ impl Said {
         !matches!(
             self,
             Self::Waits { .. }
+                | Self::Hashes { .. }
                 | Self::Receives { .. }
                 | Self::Has { .. }
                 | Self::Holds
@@ -126,12 +134,19 @@ impl Order {
             cache: cache.to_owned(),
             image: source.name().to_string(),
             call: Call::Ensure,
+            changed: false,
             umask: None,
         }
     }
 
     pub(crate) fn call(mut self, call: Call) -> Self {
         self.call = call;
+        self
+    }
+
+    /// Only what may have changed is to be hashed.
+    pub(crate) fn only_changed(mut self) -> Self {
+        self.changed = true;
         self
     }
 
@@ -212,6 +227,11 @@ impl OtherProcess {
         }
     }
 
+    /// All that it still says.
+    pub(crate) fn words(mut self) -> Vec<Said> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+
     /// How it ended.
     pub(crate) fn outcome(mut self) -> Said {
         self.wait_for(Said::is_last)
@@ -261,7 +281,9 @@ fn obey() {
     if let Some(umask) = order.umask {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
     }
-    let manager = manager_with(&order.cache, Registry::load(&order.registry).unwrap());
+    let verify = if order.changed { VerifyPolicy::Changed } else { VerifyPolicy::Always };
+    let registry = Registry::load(&order.registry).unwrap();
+    let manager = builder_with(&order.cache, registry).verify(verify).build().unwrap();
     let options = FetchOptions::new().on_event(tell);
     let done = match order.call {
         Call::Ensure => {
@@ -285,6 +307,7 @@ fn said_of(image: &LocalImage) -> Said {
 fn tell(kind: AssetKind, event: &Event) {
     let asset = kind.label().to_owned();
     match event {
+        Event::Verifying { .. } => say(&Said::Hashes { asset }),
         Event::Waiting { what } => say(&Said::Waits { asset, what: what.clone() }),
         Event::Progress { done: 0, .. } => say(&Said::Receives { asset }),
         Event::Fetched { .. } => say(&Said::Has { asset }),
