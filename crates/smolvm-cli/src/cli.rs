@@ -3,6 +3,7 @@
 mod early;
 mod help;
 mod machine;
+mod narrow;
 mod values;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ pub(crate) use machine::{
     BackendName, CreateArgs, EgressName, ExecArgs, MachineArgs, NetworkName, RestoreArgs, RunArgs,
     VmCommand, VmPruneArgs,
 };
+pub(crate) use narrow::narrow;
 
 /// Run untrusted code in microVMs, from images that are fetched, cached and validated
 #[derive(Debug, Parser)]

@@ -19,6 +19,7 @@ mod table;
 mod terminal;
 mod usage;
 
+use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
@@ -35,11 +36,19 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-/// What was typed. Taking down what describes all commands would be a fifth of what a short command
-/// does in all: it is left to the end of the process.
+/// What was typed. Taking down what describes the commands is left to the end of the process.
 fn parse() -> Result<Cli, clap::Error> {
-    let mut command = ManuallyDrop::new(Cli::command());
-    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    let words: Vec<_> = std::env::args_os().collect();
+    let narrow = ManuallyDrop::new(cli::narrow(&words));
+    parse_as(narrow, &words).or_else(|_| parse_as(ManuallyDrop::new(Cli::command()), &words))
+}
+
+/// What was typed, to a description of the commands.
+fn parse_as(
+    mut description: ManuallyDrop<clap::Command>,
+    words: &[OsString],
+) -> Result<Cli, clap::Error> {
+    let matches = description.try_get_matches_from_mut(words)?;
     Cli::from_arg_matches_mut(&mut ManuallyDrop::new(matches))
-        .map_err(|error| error.format(&mut command))
+        .map_err(|error| error.format(&mut description))
 }
