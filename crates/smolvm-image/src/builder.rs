@@ -11,6 +11,7 @@ use crate::registry::Registry;
 use crate::transfer::RetryPolicy;
 use crate::unchanged::KnownStamps;
 use crate::verify_policy::VerifyPolicy;
+use crate::write_back::WriteBack;
 
 /// Longer is never, and a clock cannot count to any number of seconds.
 const LONGEST_STALL: Duration = Duration::from_hours(24 * 365);
@@ -34,8 +35,7 @@ pub struct ImageManagerBuilder {
     cache_dir: Option<PathBuf>,
     registry: Option<Registry>,
     offline: bool,
-    sync: bool,
-    no_sync_later: bool,
+    write_back: WriteBack,
     verify: VerifyPolicy,
     max_asset_size: Option<u64>,
     retry_policy: RetryPolicy,
@@ -67,7 +67,7 @@ impl ImageManagerBuilder {
     /// Waits until what was fetched is on the disk (`fsync(2)`). What has a pin is right without
     /// it: a file that a power loss has damaged is found and fetched again.
     pub fn sync(mut self, sync: bool) -> Self {
-        self.sync = sync;
+        self.write_back.sync = sync;
         self
     }
 
@@ -76,7 +76,25 @@ impl ImageManagerBuilder {
     /// holds in the boots to come. Default: yes. A process that ends within that second ends at
     /// once; one that ends during the sync waits for it, as processes do.
     pub fn sync_later(mut self, later: bool) -> Self {
-        self.no_sync_later = !later;
+        self.write_back.later = later;
+        self
+    }
+
+    /// Whether files in the cache get [fs-verity] where their file system has it (ext4 with the
+    /// feature `verity`, Btrfs, f2fs). Default: no; files that have it are known as such all the
+    /// same. Such a file can be read, renamed, linked and removed, but nobody can change it any
+    /// more, root included, and the kernel refuses to read what the disk has damaged of it. That is
+    /// also all that [`VerifyPolicy::Changed`] has to know, whatever has happened to times, and in
+    /// whatever boot.
+    ///
+    /// It takes a pass over the files and a 127th of their size, and is done with the later sync
+    /// ([`sync_later`](Self::sync_later)); where there is none, before the result is returned. On
+    /// other file systems nothing is done; what fails is logged, and the image is there all the
+    /// same.
+    ///
+    /// [fs-verity]: https://docs.kernel.org/filesystems/fsverity.html
+    pub fn fs_verity(mut self, enable: bool) -> Self {
+        self.write_back.fs_verity = enable;
         self
     }
 
@@ -141,8 +159,7 @@ impl ImageManagerBuilder {
             cache_dir: cache::resolve(self.cache_dir.as_deref())?,
             registry: self.registry.unwrap_or_else(Registry::builtin),
             offline: self.offline,
-            sync: self.sync,
-            sync_later: !self.no_sync_later,
+            write_back: self.write_back,
             verify: self.verify,
             stamps: KnownStamps::default(),
             max_asset_size: self.max_asset_size.unwrap_or(64 << 30),

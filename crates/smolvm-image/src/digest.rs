@@ -52,6 +52,12 @@ impl Digest {
     }
 }
 
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl From<Sha256> for Digest {
     fn from(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use smolvm_fork::ForkMutex;
 
-use crate::cache::{self, Inode, Key, Lock, Publication, Store};
+use crate::cache::{self, Inode, Key, Lock, Publication, Stamps, Store};
 use crate::cancel::CancelToken;
 use crate::error::ImageError;
 use crate::fetch::{self, Fetch};
@@ -58,8 +58,13 @@ pub(crate) fn ensure(
                     continue;
                 }
             }
-            unchanged::note(manager, source, looked.verified());
+            let stamps = unchanged::note(manager, source, looked.verified());
+            let in_place: Vec<_> =
+                looked.verified().map(|(kind, verified)| (kind, verified.inode)).collect();
             settle(manager, source, looked, &options.cancel);
+            // Whoever put them there need not have synced them.
+            let sync = stamps != Stamps::default();
+            write_back::begin(manager, source, &in_place, (stamps, sync), &options.cancel);
             cache::note_use(manager.cache_dir(), source.name());
             return Ok(files);
         }
@@ -186,7 +191,8 @@ fn publish(
     (usage, options): (Usage, &FetchOptions),
 ) -> Result<Option<VerifiedFiles>, ImageError> {
     let cancel = &options.cancel;
-    let Some(lock) = cache::publish(store, source, &mut assets, manager.sync, cancel)? else {
+    let Some(lock) = cache::publish(store, source, &mut assets, manager.write_back.sync, cancel)?
+    else {
         return Ok(None);
     };
     let Some(files) = reopen(store, source, &assets)? else { return Ok(None) };
@@ -195,14 +201,12 @@ fn publish(
     }
     drop(lock);
     tidy(store, source)?;
-    let stamps = unchanged::note_fetched(manager, source, &files, |kind| {
-        let published = assets.iter().find(|(asset, _)| asset.kind == kind);
-        published.map(|(_, publication)| publication.verified().digest)
-    });
-    if manager.sync_later && !manager.sync {
-        let files = assets.iter().map(|(asset, had)| (asset.kind, had.verified().inode));
-        write_back::begin_later(manager.cache_dir(), source, files, stamps);
-    }
+    let stamps = unchanged::note_fetched(manager, source, &files, &assets);
+    let published: Vec<_> =
+        assets.iter().map(|(asset, had)| (asset.kind, had.verified().inode)).collect();
+    // What fetched them could write.
+    drop(assets);
+    write_back::begin(manager, source, &published, (stamps, !manager.write_back.sync), cancel);
     cache::note_use(manager.cache_dir(), source.name());
     Ok(Some(files))
 }
@@ -251,7 +255,7 @@ fn settle(manager: &ImageManager, source: &ImageSource, looked: Looked<'_>, canc
         }
         let store = Store::create(manager.cache_dir())?;
         if !recorded {
-            cache::publish(&store, source, &mut assets, manager.sync, cancel)?;
+            cache::publish(&store, source, &mut assets, manager.write_back.sync, cancel)?;
         }
         tidy(&store, source)
     };

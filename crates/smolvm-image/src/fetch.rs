@@ -139,7 +139,8 @@ impl Fetch<'_> {
                 continue;
             }
             let size = partial.length();
-            let held = partial.park(digest, self.manager.sync || asset.digest.is_none())?;
+            let held =
+                partial.park(digest, self.manager.write_back.sync || asset.digest.is_none())?;
             self.spare.give(self.manager.connections);
             self.emit(asset, &Event::Fetched { size, received: received_before + received });
             return Ok(Some(held));

@@ -52,6 +52,7 @@ mod neighbours;
 mod open_image;
 mod options;
 mod progress;
+mod protect;
 mod prune_options;
 mod registry;
 mod report;

@@ -17,6 +17,7 @@ use crate::report::{AssetStatus, Pruned, Removed};
 use crate::transfer::RetryPolicy;
 use crate::unchanged::KnownStamps;
 use crate::verify_policy::VerifyPolicy;
+use crate::write_back::WriteBack;
 
 /// Fetches, caches and validates images.
 ///
@@ -39,8 +40,7 @@ pub struct ImageManager {
     pub(crate) cache_dir: PathBuf,
     pub(crate) registry: Registry,
     pub(crate) offline: bool,
-    pub(crate) sync: bool,
-    pub(crate) sync_later: bool,
+    pub(crate) write_back: WriteBack,
     pub(crate) verify: VerifyPolicy,
     pub(crate) stamps: KnownStamps,
     pub(crate) max_asset_size: u64,

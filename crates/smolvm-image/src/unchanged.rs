@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use smolvm_fork::ForkMutex;
 
-use crate::cache::{self, FileState, Inode, Memory, Moment, Stamp, Stamps, Store, Verified};
+use crate::cache::{
+    self, FileState, Inode, Memory, Moment, Publication, Stamp, Stamps, Steady, Store, Verified,
+};
 use crate::digest::Digest;
 use crate::ensure::Usage;
 use crate::image::{Asset, ImageSource};
@@ -84,32 +86,31 @@ pub(crate) fn look(
             return None;
         }
     }
+    if manager.write_back.fs_verity {
+        let in_place: Vec<_> = all.iter().map(|&(kind, inode, _)| (kind, inode)).collect();
+        let stamps = manager.stamps.get(source.name()).unwrap_or_default();
+        write_back::begin(manager, source, &in_place, (stamps, false), &options.cancel);
+    }
     for (kind, _, size) in all {
         options.emit(kind, &Event::Cached { size });
     }
     Some(files)
 }
 
-/// Notes what was verified by hashing files in their places. What has changed too lately for the
-/// next change to show, or belongs to somebody else, is left out.
+/// Notes what was verified by hashing files in their places; gives back what was noted. What has
+/// changed too lately for the next change to show, or belongs to somebody else, is left out.
 pub(crate) fn note<'a>(
     manager: &ImageManager,
     source: &ImageSource,
-    verified: impl Iterator<Item = (AssetKind, &'a Verified)> + Clone,
-) {
+    verified: impl Iterator<Item = (AssetKind, &'a Verified)>,
+) -> Stamps {
     if manager.verify != VerifyPolicy::Changed {
-        return;
+        return Stamps::default();
     }
-    let files = verified.clone().map(|(kind, verified)| (kind, verified.inode));
     let stamp = |(kind, verified): (AssetKind, &Verified)| {
-        let state = *verified.steady.as_deref()?;
-        Some((kind, stamp(state, verified.digest, false)))
+        Some((kind, stamp(*verified.steady.as_deref()?, verified.digest, false)))
     };
-    let stamps = keep(manager, source, verified.filter_map(stamp));
-    // Whoever put them there need not have synced them.
-    if manager.sync_later && stamps != Stamps::default() {
-        write_back::begin_later(&manager.cache_dir, source, files, stamps);
-    }
+    keep(manager, source, verified.filter_map(stamp))
 }
 
 /// Notes what was just fetched and published; gives back what was noted.
@@ -117,15 +118,17 @@ pub(crate) fn note_fetched(
     manager: &ImageManager,
     source: &ImageSource,
     files: &VerifiedFiles,
-    digest_of: impl Fn(AssetKind) -> Option<Digest>,
+    assets: &[(&Asset, Publication)],
 ) -> Stamps {
     if manager.verify != VerifyPolicy::Changed {
         return Stamps::default();
     }
-    let stamps = source.assets().filter_map(|asset| {
-        let state = settled(files.get(asset.kind)?)?;
-        let synced = manager.sync || asset.digest.is_none();
-        Some((asset.kind, stamp(state, digest_of(asset.kind)?, synced)))
+    let stamps = assets.iter().filter_map(|(asset, publication)| {
+        let verified = publication.verified();
+        let verity = verified.steady.as_deref().and_then(|steady| steady.verity);
+        let steady = Steady { state: settled(files.get(asset.kind)?)?, verity };
+        let synced = manager.write_back.sync || asset.digest.is_none();
+        Some((asset.kind, stamp(steady, verified.digest, synced)))
     });
     keep(manager, source, stamps)
 }
@@ -145,8 +148,8 @@ fn settled(file: &File) -> Option<FileState> {
     None
 }
 
-fn stamp(state: FileState, digest: Digest, synced: bool) -> Stamp {
-    Stamp { state, digest, boot_id: cache::boot_id().to_owned(), synced }
+fn stamp(Steady { state, verity }: Steady, digest: Digest, synced: bool) -> Stamp {
+    Stamp { state, digest, boot_id: cache::boot_id().to_owned(), synced, verity }
 }
 
 /// Keeps stamps in memory and in the cache; where it cannot be written to, memory must do. Gives

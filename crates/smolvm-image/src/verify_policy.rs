@@ -23,6 +23,8 @@ pub enum VerifyPolicy {
     /// Where it may have changed since it was last verified: by its device, inode, size, times of
     /// modification and of change, noted in a stamp that only this user can write. Who can turn
     /// the clock back, or write to the disk below the file system, can deceive it; and damage of
-    /// the disk itself is not looked for.
+    /// the disk itself is not looked for. Neither holds for files with fs-verity
+    /// ([`fs_verity`](crate::ImageManagerBuilder::fs_verity)): of these the kernel tells in constant
+    /// time which bytes it will read, or else fail to.
     Changed,
 }

@@ -1,32 +1,55 @@
-//! Syncing what was fetched after the result has been returned, where the process lives on.
+//! Syncing what was fetched after the result has been returned, where the process lives on, and
+//! enabling fs-verity for it.
 //!
 //! Nothing waits for it. A process that ends before has lost nothing: what has a pin is verified
 //! before it is used. What is gained: a power loss costs no second fetch, and stamps hold in the
 //! boots to come.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::{self, Builder};
 use std::time::Duration;
 
 use smolvm_fork::{ForkMutex, Unshared};
 
 use crate::cache::{self, Inode, Stamps, Store};
-use crate::image::{Asset, ImageSource};
+use crate::cancel::CancelToken;
+use crate::image::ImageSource;
+use crate::manager::ImageManager;
 use crate::name::{FileName, ImageName};
 use crate::progress::AssetKind;
+use crate::protect;
 
 /// How long the disk is left alone after a fetch. A process cannot end in the middle of a sync, so
 /// that one that is done by then does not begin one.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What becomes of files beyond being cached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WriteBack {
+    /// Whether they are synced before they count as cached.
+    pub(crate) sync: bool,
+    /// Whether there may be a thread that does things after the result has been returned.
+    pub(crate) later: bool,
+    /// Whether they get fs-verity, where they can.
+    pub(crate) fs_verity: bool,
+}
+
+impl Default for WriteBack {
+    fn default() -> Self {
+        Self { sync: false, later: true, fs_verity: false }
+    }
+}
+
 /// Files of an image, and what was noted of them.
-struct Job {
-    cache_dir: PathBuf,
-    image: ImageName,
-    files: Vec<(AssetKind, FileName, Inode)>,
+pub(crate) struct Job {
+    pub(crate) cache_dir: PathBuf,
+    pub(crate) image: ImageName,
+    pub(crate) files: Vec<(AssetKind, FileName, Inode)>,
     /// Becomes one that holds in other boots.
-    stamps: Stamps,
+    pub(crate) stamps: Stamps,
+    /// Whether the files are to have fs-verity.
+    protect: bool,
 }
 
 /// What is to be synced, and the process that has a thread for it: a forked child has none.
@@ -38,23 +61,37 @@ struct Waiting {
 
 static WAITING: ForkMutex<Waiting> = ForkMutex::new(Waiting { jobs: Vec::new(), thread_of: None });
 
-/// Syncs files of an image, in a while and in another thread.
-pub(crate) fn begin_later(
-    cache_dir: &Path,
+/// Does what the settings of a manager ask for with files of an image: in a while and in another
+/// thread, or now, where it has none. No writable descriptor of them may be open.
+///
+/// `sync` says whether there is any need to sync them.
+pub(crate) fn begin(
+    manager: &ImageManager,
     source: &ImageSource,
-    files: impl Iterator<Item = (AssetKind, Inode)>,
-    stamps: Stamps,
+    files: &[(AssetKind, Inode)],
+    (stamps, sync): (Stamps, bool),
+    cancel: &CancelToken,
 ) {
-    let named = |(kind, inode)| {
-        let of_kind = |asset: &&Asset| asset.kind == kind;
-        Some((kind, source.assets().find(of_kind)?.file_name.clone(), inode))
+    let named = |&(kind, inode): &(AssetKind, Inode)| {
+        let asset = source.assets().find(|asset| asset.kind == kind)?;
+        Some((kind, asset.file_name.clone(), inode))
     };
-    let job = Job {
-        cache_dir: cache_dir.to_owned(),
+    let mut job = Job {
+        cache_dir: manager.cache_dir.clone(),
         image: source.name().clone(),
-        files: files.filter_map(named).collect(),
+        files: files.iter().filter_map(named).collect(),
         stamps,
+        protect: false,
     };
+    job.protect = manager.write_back.fs_verity && protect::is_of_use(&job);
+    if manager.write_back.later && (sync || job.protect) {
+        later(job);
+    } else if job.protect {
+        protect::run(&job, cancel);
+    }
+}
+
+fn later(job: Job) {
     let this_process = Some(std::process::id());
     let mut waiting = WAITING.lock();
     if waiting.thread_of != this_process {
@@ -81,15 +118,18 @@ fn work() {
             std::mem::take(&mut waiting.jobs)
         };
         for job in jobs {
-            if let Err(error) = job.run() {
+            if let Err(error) = job.sync() {
                 log::debug!("'{}' is not synced: {error}", job.image);
+            }
+            if job.protect {
+                protect::run(&job, &CancelToken::new());
             }
         }
     }
 }
 
 impl Job {
-    fn run(&self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         let Some(dir) =
             cache::open_image(&self.cache_dir, &self.image).map_err(io::Error::other)?
         else {

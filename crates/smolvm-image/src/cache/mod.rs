@@ -26,6 +26,7 @@
 mod copy;
 mod dir;
 mod file_state;
+mod fs_verity;
 mod held;
 mod holders;
 mod in_use;
@@ -53,6 +54,7 @@ mod verify;
 
 pub(crate) use dir::{Dir, Inode};
 pub(crate) use file_state::{FileState, Moment};
+pub(crate) use fs_verity::{could_have as could_have_verity, enable as enable_verity};
 pub(crate) use held::{Held, discard_parked, parked};
 pub(crate) use holders::note as note_holder;
 pub(crate) use in_use::hold;
@@ -72,4 +74,6 @@ pub(crate) use share::find_shared;
 pub(crate) use stamp::{Stamp, Stamps, own_state, unchanged};
 pub(crate) use store::{Store, image_names, is_cache, open_image, open_root};
 pub(crate) use usage::disk_usage;
-pub(crate) use verify::{Finding, Presence, Verified, check, hash_prefix, presence};
+pub(crate) use verify::{
+    Finding, Presence, Steady, Verified, check, examine, hash_prefix, presence,
+};

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::dir::{self, Dir};
 use super::file_state::FileState;
+use super::fs_verity::VerityDigest;
 use super::note::boot_id;
 use super::record::Recorded;
 use super::store::Store;
-use super::verify::Verified;
+use super::verify::{Steady, Verified};
 use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::image::Asset;
@@ -33,9 +34,23 @@ pub(crate) struct Stamp {
     pub(crate) boot_id: String,
     /// Whether it was on the disk by then.
     pub(crate) synced: bool,
+    /// What its bytes were called by fs-verity, if it had that when it was hashed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) verity: Option<VerityDigest>,
 }
 
 impl Stamp {
+    /// Whether a file is sure to have the bytes that were verified, or none.
+    ///
+    /// With fs-verity that does not rest on times, boots and what was synced: whatever else the
+    /// disk has, the kernel refuses to read.
+    fn is_of(&self, file: &File) -> bool {
+        match self.verity {
+            Some(verity) => VerityDigest::of(file) == Some(verity),
+            None => self.survives() && own_state(file) == Some(self.state),
+        }
+    }
+
     /// Whether no power was lost between it and now, or none could do harm.
     fn survives(&self) -> bool {
         self.synced || (!self.boot_id.is_empty() && self.boot_id == boot_id())
@@ -53,6 +68,10 @@ impl Stamps {
 
     pub(crate) fn put(&mut self, kind: AssetKind, stamp: Stamp) {
         self.0.insert(kind.label().to_owned(), stamp);
+    }
+
+    pub(crate) fn forget(&mut self, kind: AssetKind) {
+        self.0.remove(kind.label());
     }
 
     /// Notes that these files are on the disk by now; says whether that is news of any.
@@ -120,17 +139,20 @@ pub(crate) fn unchanged(
 ) -> Option<Verified> {
     let stamp = stamp?;
     let expected = asset.digest.or_else(|| recorded.of(asset).map(|record| record.sha256))?;
-    if stamp.digest != expected || !stamp.survives() {
+    if stamp.digest != expected {
         return None;
     }
     let file = dir.open_file(&asset.file_name).ok()??;
-    let state = own_state(&file)?;
-    (state == stamp.state).then(|| Verified {
+    if !stamp.is_of(&file) {
+        return None;
+    }
+    let state = FileState::of(&rustix::fs::fstat(&file).ok()?);
+    Some(Verified {
         file,
         inode: state.inode(),
         digest: expected,
         size: state.size(),
-        steady: Some(Box::new(state)),
+        steady: Some(Box::new(Steady { state, verity: stamp.verity })),
     })
 }
 

@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::dir::{self, Dir, Inode};
 use super::file_state::{FileState, Moment};
+use super::fs_verity::VerityDigest;
 use super::record::Recorded;
 use super::shared_pass;
 use crate::buffer::Buffer;
@@ -48,8 +50,16 @@ pub(crate) struct Verified {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
     /// What the file was like from the beginning of the pass to its end, if it is this user's own
-    /// and a change since the beginning would show.
-    pub(crate) steady: Option<Box<FileState>>,
+    /// and a change since the beginning would show, or if fs-verity keeps it from changing.
+    pub(crate) steady: Option<Box<Steady>>,
+}
+
+/// What a file was like that nobody has changed while it was hashed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Steady {
+    pub(crate) state: FileState,
+    /// What fs-verity has called its bytes since before they were hashed.
+    pub(crate) verity: Option<VerityDigest>,
 }
 
 /// Whether the asset is there with the recorded size. Hashes nothing and never fails.
@@ -132,6 +142,7 @@ pub(crate) fn examine(
     };
     on_hash(dir::size_of(&stat));
     let state = FileState::of(&stat);
+    let verity = VerityDigest::of(&file);
     let hash = || {
         let whole = hash_prefix(&file, u64::MAX, Sha256::new(), cancel)?;
         Ok(whole.map(|(hasher, size)| (hasher.into(), size)))
@@ -143,11 +154,21 @@ pub(crate) fn examine(
     let (digest, size) = match hashed {
         Ok(Some(whole)) => whole,
         Ok(None) => return Err(ImageError::Cancelled),
-        Err(error) => return Ok(Err(error)),
+        Err(error) => return Ok(Err(if verity.is_some() { explained(error) } else { error })),
     };
-    let is_steady = shows_changes && dir::is_own(&stat) && state_now() == Some(state);
-    let inode = Inode::of(&stat);
-    Ok(Ok(Verified { file, inode, digest, size, steady: is_steady.then(|| Box::new(state)) }))
+    let is_steady =
+        verity.is_some() || (shows_changes && dir::is_own(&stat) && state_now() == Some(state));
+    let steady = is_steady.then(|| Box::new(Steady { state, verity }));
+    Ok(Ok(Verified { file, inode: Inode::of(&stat), digest, size, steady }))
+}
+
+/// An error of reading a file with fs-verity: the one that the kernel has for other bytes than
+/// those it knows is that of a disk that cannot be read.
+fn explained(error: io::Error) -> io::Error {
+    if Errno::from_io_error(&error) != Some(Errno::IO) {
+        return error;
+    }
+    io::Error::other("a block has changed on the disk, and fs-verity refuses it")
 }
 
 /// Feeds the first `length` bytes of a file (or all it has) to a hasher, wherever its cursor
