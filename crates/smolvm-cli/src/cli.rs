@@ -153,6 +153,7 @@ pub(crate) enum AssetName {
 /// The options that every command takes, before or after its name.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct GlobalOptions {
     /// Keep images in this directory; blank means ~/.smolvm/images
     #[arg(long, global = true, value_name = "DIR", env = "SMOLVM_CACHE_DIR", hide_env = true)]
@@ -182,6 +183,15 @@ pub(crate) struct GlobalOptions {
         value_parser = values::policy
     )]
     pub(crate) verify: Option<VerifyPolicy>,
+    /// Have the kernel keep cached files from changing, where it can (fs-verity)
+    #[arg(
+        long,
+        global = true,
+        env = "SMOLVM_FS_VERITY",
+        hide_env = true,
+        value_parser = values::switch
+    )]
+    pub(crate) fs_verity: bool,
     /// Print one JSON object on standard output and nothing else there
     #[arg(long, global = true)]
     pub(crate) json: bool,

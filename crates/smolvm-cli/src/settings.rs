@@ -29,6 +29,7 @@ pub(crate) fn manager(
         .offline(options.offline)
         .sync(durability == Durability::Synced)
         .sync_later(durability == Durability::SyncedLater)
+        .fs_verity(options.fs_verity)
         .verify(options.verify.unwrap_or_default());
     if let Some(directory) = given(options.cache_dir.as_deref()) {
         builder = builder.cache_dir(directory);

@@ -33,6 +33,7 @@ Environment:
   SMOLVM_REGISTRY   a registry file, read before those of --registry
   SMOLVM_OFFLINE    as --offline: 1, true or yes; 0, false, no and blank mean off
   SMOLVM_VERIFY     as --verify
+  SMOLVM_FS_VERITY  as --fs-verity, with the values of SMOLVM_OFFLINE
   SMOLVM_CA_FILE    as --ca-file
   NO_COLOR          no colours unless --color says otherwise
   SMOLVM_BEARER_TOKENS

@@ -29,6 +29,7 @@ fn top() {
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
           --verify <WHEN>         Hash what is cached: always, or only what may have changed (changed)
+          --fs-verity             Have the kernel keep cached files from changing, where it can (fs-verity)
           --json                  Print one JSON object on standard output and nothing else there
       -q, --quiet                 Print only what was asked for, and errors
       -v, --verbose...            Say more on standard error; twice for the details
@@ -70,6 +71,7 @@ fn top() {
       SMOLVM_REGISTRY   a registry file, read before those of --registry
       SMOLVM_OFFLINE    as --offline: 1, true or yes; 0, false, no and blank mean off
       SMOLVM_VERIFY     as --verify
+      SMOLVM_FS_VERITY  as --fs-verity, with the values of SMOLVM_OFFLINE
       SMOLVM_CA_FILE    as --ca-file
       NO_COLOR          no colours unless --color says otherwise
       SMOLVM_BEARER_TOKENS
@@ -108,6 +110,7 @@ fn image() {
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
           --verify <WHEN>         Hash what is cached: always, or only what may have changed (changed)
+          --fs-verity             Have the kernel keep cached files from changing, where it can (fs-verity)
           --json                  Print one JSON object on standard output and nothing else there
       -q, --quiet                 Print only what was asked for, and errors
       -v, --verbose...            Say more on standard error; twice for the details
@@ -143,6 +146,7 @@ fn pull() {
           --registry <FILE>       Read images from this TOML or JSON file too; repeatable, the last wins
           --offline               Never use the network; what is not cached is an error
           --verify <WHEN>         Hash what is cached: always, or only what may have changed (changed)
+          --fs-verity             Have the kernel keep cached files from changing, where it can (fs-verity)
           --json                  Print one JSON object on standard output and nothing else there
       -q, --quiet                 Print only what was asked for, and errors
       -v, --verbose...            Say more on standard error; twice for the details

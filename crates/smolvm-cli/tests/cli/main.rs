@@ -5,6 +5,7 @@
 mod cache_dir;
 mod errors;
 mod exit_codes;
+mod fs_verity;
 mod help;
 mod images;
 mod interruption;
