@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use super::contender::Contender;
 use super::files::{self, Content, MIB};
 use super::link::{Link, Quality};
-use super::ours::Ours;
+use super::ours::{self, Ours};
 use super::peers::{self, Peers};
 use super::rig::{Download, Rig, downloads};
 
@@ -60,6 +60,8 @@ pub(crate) struct Prepared {
     pub(crate) title: String,
     /// Ours first.
     pub(crate) contenders: Vec<Contender>,
+    /// Programs by their names, of which the first is held against the second, too.
+    pub(crate) pairs: Vec<[String; 2]>,
     /// Where the bytes on the wire are counted.
     pub(crate) link: Option<Link>,
     /// Whether the case is about room on the disk.
@@ -102,8 +104,15 @@ impl Case {
 }
 
 impl Prepared {
-    fn new(title: &str, contenders: Vec<Contender>) -> Self {
-        Self { title: title.to_owned(), contenders, link: None, shows_disk: false }
+    pub(crate) fn new(title: &str, contenders: Vec<Contender>) -> Self {
+        let (title, pairs) = (title.to_owned(), Vec::new());
+        Self { title, contenders, pairs, link: None, shows_disk: false }
+    }
+
+    /// Holds others against each other, too.
+    fn with_pairs(mut self, pairs: &[[&str; 2]]) -> Self {
+        self.pairs = pairs.iter().map(|pair| pair.map(str::to_owned)).collect();
+        self
     }
 }
 
@@ -191,17 +200,39 @@ fn warm_always(rig: &Rig) -> Result<Prepared> {
     let contenders = vec![
         ours.pull_cached("always"),
         peers::openssl(&paths_of(&content)),
+        ours.call_cached_once("always"),
         ours.call_cached("always", 5),
+        ours.python_cached_once("always"),
+        ours.python_cached("always", 5),
     ];
-    Ok(Prepared::new("warm, 30 + 300 MiB, every byte hashed", contenders))
+    let title = "warm, 30 + 300 MiB, every byte hashed";
+    let pairs = [
+        [ours::RUST_IN_PROCESS, peers::OPENSSL],
+        [ours::PYTHON_IN_PROCESS, peers::OPENSSL],
+        [ours::PYTHON_IN_PROCESS, ours::RUST_IN_PROCESS],
+    ];
+    Ok(Prepared::new(title, contenders).with_pairs(&pairs))
 }
 
 fn warm_changed(rig: &Rig) -> Result<Prepared> {
     let files = downloads(&rig.plain.address(), &pair(rig, 300)?);
     let ours = Ours::new(rig, "warm-changed", &files)?.filled()?;
-    let contenders =
-        vec![ours.pull_cached("changed"), peers::nothing(), ours.call_cached("changed", 1000)];
-    Ok(Prepared::new("warm, 30 + 300 MiB, what has not changed is not hashed", contenders))
+    let contenders = vec![
+        ours.pull_cached("changed"),
+        peers::nothing(),
+        ours.call_cached_once("changed"),
+        ours.call_cached("changed", 1000),
+        ours.python_cached_once("changed"),
+        ours.python_cached("changed", 1000),
+        ours.python_import(),
+        ours.python_start(),
+    ];
+    let title = "warm, 30 + 300 MiB, what has not changed is not hashed";
+    let pairs = [
+        [ours::PYTHON_WHOLE, ours::PYTHON_START],
+        [ours::PYTHON_IN_PROCESS, ours::RUST_IN_PROCESS],
+    ];
+    Ok(Prepared::new(title, contenders).with_pairs(&pairs))
 }
 
 /// An image of so many MiB, all but one of them in the root file system.

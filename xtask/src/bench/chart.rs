@@ -32,7 +32,8 @@ pub(crate) fn svg(all: &[Measured]) -> String {
 /// Draws one case from `y` on, and says where the next one begins.
 fn case(body: &mut String, measured: &Measured, y: f64) -> f64 {
     let wall = |row: &Row| row.median(|sample| sample.wall_seconds);
-    let longest = measured.rows.iter().map(wall).fold(f64::MIN_POSITIVE, f64::max);
+    let rows: Vec<&Row> = measured.rows.iter().filter(|row| row.has_run()).collect();
+    let longest = rows.iter().map(|row| wall(row)).fold(f64::MIN_POSITIVE, f64::max);
     let title = escaped(&measured.title);
     // Writing to a String does not fail.
     let _ = writeln!(
@@ -40,10 +41,10 @@ fn case(body: &mut String, measured: &Measured, y: f64) -> f64 {
         "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{title}</text>",
         y + TITLE - 14.0
     );
-    for (number, row) in measured.rows.iter().enumerate() {
+    for (number, row) in rows.iter().enumerate() {
         let (top, middle) = (y + TITLE + STEP * number as f64, BAR - 4.0);
         let length = (wall(row) / longest * LONGEST).max(1.0);
-        let colour = COLOURS[number.min(1)];
+        let colour = COLOURS[usize::from(row.name != measured.rows[0].name)];
         let _ = writeln!(
             body,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\
@@ -57,7 +58,7 @@ fn case(body: &mut String, measured: &Measured, y: f64) -> f64 {
             time(wall(row))
         );
     }
-    y + TITLE + STEP * measured.rows.len() as f64 + 8.0
+    y + TITLE + STEP * rows.len() as f64 + 8.0
 }
 
 /// Text as it stands in an SVG image.
@@ -68,29 +69,15 @@ pub(super) fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::sample::Sample;
 
     #[test]
     fn bars_are_as_long_as_their_times() {
-        let row = |wall_seconds| Row {
-            name: "a & b".to_owned(),
-            samples: vec![Sample {
-                wall_seconds,
-                cpu_seconds: 1.0,
-                peak_kib: 1,
-                disk_bytes: None,
-                wire_bytes: None,
-            }],
-        };
-        let measured = Measured {
-            case: String::new(),
-            title: "title".to_owned(),
-            date: String::new(),
-            revision: String::new(),
-            rows: vec![row(1.0), row(2.0)],
-        };
+        let row = |wall| Row::made_up("a & b", &[wall]);
+        let failed = Row::new("failed");
+        let measured = Measured::made_up("cold", vec![row(1.0), failed, row(2.0)]);
         let svg = svg(&[measured]);
         assert!(svg.contains("width=\"250.0\"") && svg.contains("width=\"500.0\""), "{svg}");
         assert!(svg.contains("a &amp; b") && !svg.contains("a & b"), "{svg}");
+        assert!(!svg.contains("NaN") && !svg.contains("failed"), "{svg}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::measure;
 use super::sample::Sample;
@@ -18,6 +18,8 @@ pub(crate) struct Contender {
     output: Option<PathBuf>,
     /// Whether it makes the same call many times and says by itself how long one took.
     in_process: bool,
+    /// Why it cannot run.
+    missing: Option<String>,
 }
 
 impl Contender {
@@ -28,7 +30,13 @@ impl Contender {
             prepare: Box::new(|| Ok(())),
             output: None,
             in_process: false,
+            missing: None,
         }
+    }
+
+    /// One that cannot run, and why: it is missing from the results, and the others are not.
+    pub(crate) fn missing(name: &str, reason: String) -> Self {
+        Self { missing: Some(reason), ..Self::new(name, || Command::new("false")) }
     }
 
     /// Begins with an empty directory each time.
@@ -51,6 +59,9 @@ impl Contender {
 
     /// Runs it once. `wire` tells what the server has sent since it was last asked.
     pub(crate) fn run(&self, wire: Option<&dyn Fn() -> u64>) -> Result<Sample> {
+        if let Some(reason) = &self.missing {
+            bail!("{reason}");
+        }
         if let Some(output) = &self.output {
             empty(output)?;
         }

@@ -52,7 +52,7 @@ fn lines_of<'a>(all: &'a [Measured], prefix: &str) -> Vec<Line<'a>> {
     for measured in all {
         let number = measured.case.strip_prefix(prefix).map(|rest| rest.trim_start_matches('-'));
         let Some(number) = number.and_then(|rest| rest.parse::<u32>().ok()) else { continue };
-        for row in &measured.rows {
+        for row in measured.rows.iter().filter(|row| row.has_run()) {
             let point = (f64::from(number), row.median(|sample| sample.wall_seconds));
             match lines.iter_mut().find(|line| line.name == row.name) {
                 Some(line) => line.points.push(point),
@@ -123,18 +123,12 @@ fn plot(body: &mut String, title: &str, lines: &[Line<'_>], y: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::sample::{Row, Sample};
+    use crate::bench::sample::Row;
 
     fn measured(case: &str, times: [f64; 2]) -> Measured {
-        let row = |(name, wall_seconds): (&str, f64)| {
-            let (cpu_seconds, peak_kib) = (0.0, 1);
-            let sample =
-                Sample { wall_seconds, cpu_seconds, peak_kib, disk_bytes: None, wire_bytes: None };
-            Row { name: name.to_owned(), samples: vec![sample] }
-        };
-        let rows = ["ours", "theirs"].into_iter().zip(times).map(row).collect();
-        let text = String::new;
-        Measured { case: case.to_owned(), title: text(), date: text(), revision: text(), rows }
+        let rows = ["ours", "theirs"].into_iter().zip(times);
+        let rows = rows.map(|(name, wall)| Row::made_up(name, &[wall])).collect();
+        Measured::made_up(case, rows)
     }
 
     #[test]

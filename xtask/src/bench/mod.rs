@@ -1,12 +1,15 @@
 //! `cargo xtask bench`: how long fetching and finding images takes, what it costs, and how that
 //! compares with other programs on the same files, measured in turn in the same run.
 //!
-//! The cases are in [`cases`], the programs in [`ours`] and [`peers`], a run in [`measure`]; the
-//! results of the last run of each case are kept as JSON under `target/bench`.
+//! The cases are in [`cases`], the programs in [`ours`] and [`peers`], a run in [`measure`], what
+//! was to be reached in [`aims`]; the results of the last run of each case are kept as JSON under
+//! `target/bench`.
 
+mod aims;
 mod cases;
 mod chart;
 mod contender;
+mod environment;
 mod files;
 mod growth;
 mod link;
@@ -17,16 +20,18 @@ mod python;
 mod report;
 mod rig;
 mod sample;
+mod turns;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum as _;
 
-use self::cases::{Case, Prepared};
+use self::cases::Case;
+use self::report::Part;
 use self::rig::Rig;
-use self::sample::{Measured, Row};
-use crate::command::{self, command};
+use self::sample::Measured;
+use self::turns::Occasion;
 use crate::setup::Scope;
 use crate::{paths, setup, term};
 
@@ -49,54 +54,43 @@ pub(crate) struct Args {
     update_docs: bool,
 }
 
-/// Measures the cases, and shows the results.
+/// Measures the cases, and shows the results. What fails is told at the end, and is the loss of
+/// nothing else.
 pub(crate) fn run(args: &Args) -> Result<()> {
     fs_err::create_dir_all(paths::bench())?;
     setup::run(Scope::Bench)?;
+    let occasion = Occasion::now(!args.no_build)?;
     let rig = Rig::set_up(!args.no_build)?;
     let cases =
         if args.cases.is_empty() { Case::value_variants().to_vec() } else { args.cases.clone() };
+    let runs = if args.quick { 1 } else { args.runs };
+    let (mut took, mut failures) = (Vec::new(), Vec::new());
     for case in cases {
         term::heading(&case.name());
-        let prepared = case.prepare(&rig)?;
-        let runs = if args.quick { 1 } else { args.runs };
-        let measured = measure_case(case, &prepared, runs)?;
-        if !args.quick {
+        let (measured, time) = match turns::measure(case, &rig, runs, &occasion) {
+            Ok(done) => done,
+            Err(error) => {
+                term::error(&error);
+                failures.push(case.name());
+                continue;
+            }
+        };
+        took.push(time);
+        term::plain(&report::markdown(std::slice::from_ref(&measured)));
+        let failed = measured.rows.iter().filter(|row| row.failure.is_some());
+        failures.extend(failed.map(|row| format!("{}: {}", measured.case, row.name)));
+        // Without ours, what is kept of an earlier run tells more.
+        let ours_failed = measured.rows.first().is_none_or(|row| row.failure.is_some());
+        if !args.quick && !ours_failed {
             fs_err::write(result_path(case), serde_json::to_string_pretty(&measured)?)?;
         }
-        term::plain(&report::markdown(std::slice::from_ref(&measured)));
     }
+    turns::tell(&took, runs);
     // What scratch files hold, no later run can use.
     fs_err::remove_dir_all(&rig.scratch)?;
-    publish(args)
-}
-
-/// Runs the programs of a case in turn, so that what changes on the machine meets all of them.
-fn measure_case(case: Case, prepared: &Prepared, runs: u32) -> Result<Measured> {
-    let row = |name: &String| Row { name: name.clone(), samples: Vec::new() };
-    let mut rows: Vec<Row> =
-        prepared.contenders.iter().map(|contender| row(&contender.name)).collect();
-    let counted = prepared.link.as_ref().map(|link| || link.take_received());
-    for run in 1..=runs {
-        for (contender, row) in prepared.contenders.iter().zip(&mut rows) {
-            let wire = counted.as_ref().map(|counted| counted as &dyn Fn() -> u64);
-            let mut sample = contender
-                .run(wire)
-                .with_context(|| format!("{} failed in run {run}", contender.name))?;
-            sample.disk_bytes = sample.disk_bytes.filter(|_| prepared.shows_disk);
-            row.samples.push(sample);
-        }
-    }
-    let mut git = command("git");
-    let revision = command::capture(git.args(["describe", "--always", "--dirty"]))?;
-    let date = command::capture(command("date").args(["--utc", "+%F"]))?;
-    Ok(Measured {
-        case: case.name(),
-        title: prepared.title.clone(),
-        date: date.trim().to_owned(),
-        revision: revision.trim().to_owned(),
-        rows,
-    })
+    publish(args)?;
+    ensure!(failures.is_empty(), "some of it failed: {}", failures.join("; "));
+    Ok(())
 }
 
 /// Where the results of the last run of a case are kept.
@@ -116,13 +110,15 @@ fn publish(args: &Args) -> Result<()> {
             all.push(measured);
         }
     }
-    let table = report::markdown(&all);
-    fs_err::write(paths::bench().join("results.md"), &table)?;
+    let (aims, table) = (aims::markdown(&all), report::markdown(&all));
+    fs_err::write(paths::bench().join("results.md"), format!("{aims}\n{table}"))?;
     fs_err::write(paths::bench().join("chart.svg"), chart::svg(&all))?;
     fs_err::write(paths::bench().join("growth.svg"), growth::svg(&all))?;
     if args.update_docs {
         let docs = paths::root().join("docs");
-        report::update(&docs.join("performance.md"), &table)?;
+        let document = docs.join("performance.md");
+        report::update(&document, Part::Aims, &aims)?;
+        report::update(&document, Part::Results, &table)?;
         fs_err::write(docs.join("performance.svg"), chart::svg(&all))?;
         fs_err::write(docs.join("growth.svg"), growth::svg(&all))?;
     }

@@ -7,8 +7,15 @@ use anyhow::{Result, ensure};
 
 use super::contender::{Contender, empty};
 use super::peers::{sh, shell_words};
+use super::python::OwnPython;
 use super::rig::{Download, Rig};
 use crate::command::{self, command};
+
+// What those that are held against others than the first are called in tables.
+pub(crate) const RUST_IN_PROCESS: &str = "ensure_image, Rust, in process";
+pub(crate) const PYTHON_IN_PROCESS: &str = "ensure_image, Python, in process";
+pub(crate) const PYTHON_WHOLE: &str = "ensure_image, Python, whole process";
+pub(crate) const PYTHON_START: &str = "python3 -c pass";
 
 /// Our program with a registry of some images and a cache of its own.
 pub(crate) struct Ours<'a> {
@@ -62,12 +69,57 @@ impl<'a> Ours<'a> {
 
     /// Finds the first image cached, again and again in one process.
     pub(crate) fn call_cached(&self, policy: &str, calls: u32) -> Contender {
+        Contender::new(RUST_IN_PROCESS, again(&self.call_command(policy, calls))).in_process()
+    }
+
+    /// The same once, with the start of a program that calls the library.
+    pub(crate) fn call_cached_once(&self, policy: &str) -> Contender {
+        Contender::new("ensure_image, Rust, whole process", again(&self.call_command(policy, 1)))
+    }
+
+    /// Finds the first image cached, again and again in one Python.
+    pub(crate) fn python_cached(&self, policy: &str, calls: u32) -> Contender {
+        self.python(PYTHON_IN_PROCESS, self.python_command(policy, calls)).in_process()
+    }
+
+    /// The same once, with the start of the interpreter and all that is imported.
+    pub(crate) fn python_cached_once(&self, policy: &str) -> Contender {
+        self.python(PYTHON_WHOLE, self.python_command(policy, 1))
+    }
+
+    /// The least that a Python takes here.
+    pub(crate) fn python_start(&self) -> Contender {
+        self.python(PYTHON_START, |python| python.line("pass"))
+    }
+
+    /// What there is to import before a call.
+    pub(crate) fn python_import(&self) -> Contender {
+        self.python("python3 -c 'import smolvm'", |python| python.line("import smolvm"))
+    }
+
+    fn python(&self, name: &str, made: impl FnOnce(&OwnPython) -> Command) -> Contender {
+        match &self.rig.own_python {
+            Ok(python) => Contender::new(name, again(&made(python))),
+            Err(reason) => Contender::missing(name, reason.clone()),
+        }
+    }
+
+    fn python_command(&self, policy: &str, calls: u32) -> impl FnOnce(&OwnPython) -> Command {
+        move |python| {
+            let mut call =
+                python.ensure_image(&self.registry, &self.cache, "image-0", calls, policy);
+            call.env("HOME", self.rig.scratch.join("home"));
+            call
+        }
+    }
+
+    fn call_command(&self, policy: &str, calls: u32) -> Command {
         let mut call = command(&self.rig.in_process);
         command::without_settings(&mut call);
         call.env("HOME", self.rig.scratch.join("home"));
         call.arg(&self.registry).arg(&self.cache).arg("image-0").arg(calls.to_string());
         call.arg(policy);
-        Contender::new("ensure_image in process", again(&call)).in_process()
+        call
     }
 
     /// Lets a pull fail in the middle, and keeps what it left.

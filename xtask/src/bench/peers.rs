@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::contender::Contender;
+use super::python::PeerPython;
 use super::rig::{Download, Rig};
 use crate::command::{self, command};
 
@@ -16,18 +17,28 @@ pub(crate) struct Peers<'a> {
     pub(crate) certificate: Option<PathBuf>,
 }
 
+// What those that an aim is about are called in tables.
+pub(crate) const CURL: &str = "curl";
+pub(crate) const CURL_PARALLEL: &str = "curl -Z";
+pub(crate) const CURL_THEN_OPENSSL: &str = "curl, then openssl dgst";
+pub(crate) const ARIA2C: &str = "aria2c -x8";
+pub(crate) const ARIA2C_CHECKED: &str = "aria2c -x8, checksum";
+pub(crate) const PYTHON_SMOLVM: &str = "Python smolvm 0.0.36";
+pub(crate) const OPENSSL: &str = "openssl dgst -sha256";
+pub(crate) const NOTHING: &str = "true";
+
 /// Connections that aria2c opens for each file.
 const ARIA2C_CONNECTIONS: &str = "8";
 
 impl Peers<'_> {
     /// curl, one file after the other.
     pub(crate) fn curl(&self) -> Contender {
-        self.plain("curl", Self::curl_command)
+        self.plain(CURL, Self::curl_command)
     }
 
     /// curl, all files at once.
     pub(crate) fn curl_parallel(&self) -> Contender {
-        self.plain("curl -Z", |peers, directory| {
+        self.plain(CURL_PARALLEL, |peers, directory| {
             let mut curl = peers.curl_command(directory);
             curl.arg("-Z");
             curl
@@ -36,7 +47,7 @@ impl Peers<'_> {
 
     /// curl, and then openssl over what it fetched.
     pub(crate) fn curl_then_openssl(&self) -> Contender {
-        self.plain("curl, then openssl dgst", |peers, directory| {
+        self.plain(CURL_THEN_OPENSSL, |peers, directory| {
             let curl = shell_words(&peers.curl_command(directory));
             let files: Vec<_> = peers.paths(directory).map(|path| quoted(&path)).collect();
             sh(&format!("{curl} && openssl dgst -sha256 {}", files.join(" ")))
@@ -58,12 +69,12 @@ impl Peers<'_> {
 
     /// aria2c with eight connections for each file.
     pub(crate) fn aria2c(&self) -> Contender {
-        self.plain("aria2c -x8", |peers, directory| peers.aria2c_command(directory, false))
+        self.plain(ARIA2C, |peers, directory| peers.aria2c_command(directory, false))
     }
 
     /// The same, and it checks the digests.
     pub(crate) fn aria2c_checked(&self) -> Contender {
-        self.plain("aria2c -x8, checksum", |peers, directory| peers.aria2c_command(directory, true))
+        self.plain(ARIA2C_CHECKED, |peers, directory| peers.aria2c_command(directory, true))
     }
 
     pub(crate) fn wget(&self) -> Contender {
@@ -116,16 +127,25 @@ impl Peers<'_> {
     }
 
     pub(crate) fn pooch(&self) -> Contender {
-        let python = self.rig.python.clone();
-        self.plain("pooch", move |peers, directory| python.pooch(&peers.files, directory))
+        self.python("pooch", PeerPython::pooch)
     }
 
     /// The Python package of our name.
     pub(crate) fn python_smolvm(&self) -> Contender {
-        let python = self.rig.python.clone();
-        self.plain("Python smolvm 0.0.36", move |peers, directory| {
-            python.smolvm(&peers.files, directory)
-        })
+        self.python(PYTHON_SMOLVM, PeerPython::smolvm)
+    }
+
+    fn python(
+        &self,
+        name: &str,
+        command: impl FnOnce(&PeerPython, &[Download], &Path) -> Command,
+    ) -> Contender {
+        match &self.rig.python {
+            Ok(python) => {
+                self.plain(name, |peers, directory| command(python, &peers.files, directory))
+            }
+            Err(reason) => Contender::missing(name, reason.clone()),
+        }
     }
 
     /// A peer whose command is made once, into an empty directory of its own.
@@ -197,7 +217,7 @@ impl Peers<'_> {
 /// What `openssl` takes for the digests of files alone.
 pub(crate) fn openssl(files: &[PathBuf]) -> Contender {
     let files = files.to_vec();
-    Contender::new("openssl dgst -sha256", move || {
+    Contender::new(OPENSSL, move || {
         let mut openssl = program("openssl");
         openssl.args(["dgst", "-sha256"]).args(&files);
         openssl
@@ -206,7 +226,7 @@ pub(crate) fn openssl(files: &[PathBuf]) -> Contender {
 
 /// The least that a process takes here.
 pub(crate) fn nothing() -> Contender {
-    Contender::new("true", || program("true"))
+    Contender::new(NOTHING, || program("true"))
 }
 
 /// A program with none of the user's settings for clients of HTTP.

@@ -1,16 +1,20 @@
-//! The peers that are Python packages, in an environment of their own under `target/bench`.
+//! What is measured in Python: the peers that are Python packages, and our own package. Both are
+//! called `smolvm`, so each has an environment of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
 
+use super::environment::Environment;
 use super::rig::Download;
-use crate::command::{self, command};
-use crate::{paths, term};
 
-/// The packages, in the versions that are measured.
-const PACKAGES: &[&str] = &["pooch==1.9.0", "requests==2.32.5", "smolvm==0.0.36"];
+/// The peers, in the versions that are measured.
+const PEERS: &[&str] = &["pooch==1.9.0", "requests==2.32.5", "smolvm==0.0.36"];
+
+/// What our package is built with and needs, in the versions that it is tested with.
+const OWN: &[&str] =
+    &["--constraint", "python/requirements.txt", "maturin", "pydantic", "typing-extensions"];
 
 /// Fetches the files that its arguments name, as pooch's documentation shows it.
 const POOCH: &str = "\
@@ -32,48 +36,80 @@ source = ImageSource(name='bench', kernel_url=kernel, kernel_sha256=kernel_diges
 ImageManager(cache_dir=Path(directory), registry={'bench': source}).ensure_image('bench')
 ";
 
+/// Has an image again and again, and says how long that takes, as `examples/ensure.rs` does.
+const ENSURE: &str = "\
+import json, statistics, sys, time
+from smolvm.images import ImageManager, load_registry
+registry, cache, image, calls, policy = sys.argv[1:]
+manager = ImageManager(cache_dir=cache, registry=load_registry(registry), verify=policy)
+times, cpu = [], time.process_time()
+for _ in range(int(calls)):
+    started = time.perf_counter()
+    manager.ensure_image(image)
+    times.append(time.perf_counter() - started)
+cpu = (time.process_time() - cpu) / len(times)
+print(json.dumps({'calls': len(times), 'median_seconds': statistics.median(times),
+                  'cpu_seconds': cpu}))
+";
+
 /// A Python with the peers' packages.
 #[derive(Debug, Clone)]
-pub(crate) struct Python {
-    program: PathBuf,
-}
+pub(crate) struct PeerPython(Environment);
 
-impl Python {
-    /// Makes the environment where there is none, and installs what it lacks.
+/// A Python with our package, built as it is released.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnPython(Environment);
+
+impl PeerPython {
     pub(crate) fn ensure() -> Result<Self> {
-        let venv = paths::bench().join("venv");
-        let program = venv.join("bin/python3");
-        if !program.is_file() {
-            command::capture(command("python3").args(["-m", "venv"]).arg(&venv))?;
-        }
-        let stamp = venv.join("packages");
-        let wanted = PACKAGES.join("\n");
-        if fs_err::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
-            let mut install = command(&program);
-            install.args(["-m", "pip", "install", "--quiet"]).args(PACKAGES);
-            term::command(&command::describe(&install));
-            command::capture(&mut install)?;
-            fs_err::write(&stamp, wanted)?;
-        }
-        Ok(Self { program })
+        Environment::ensure("venv", PEERS).map(Self)
     }
 
     pub(crate) fn pooch(&self, files: &[Download], directory: &Path) -> Command {
-        self.script(POOCH, files, directory)
+        self.fetch(POOCH, files, directory)
     }
 
     /// For exactly two files, a kernel and a root file system.
     pub(crate) fn smolvm(&self, files: &[Download], directory: &Path) -> Command {
-        self.script(SMOLVM, files, directory)
+        self.fetch(SMOLVM, files, directory)
     }
 
-    fn script(&self, text: &str, files: &[Download], directory: &Path) -> Command {
-        let mut script = command(&self.program);
-        command::without_settings(&mut script);
-        script.args(["-c", text]).arg(directory);
+    fn fetch(&self, text: &str, files: &[Download], directory: &Path) -> Command {
+        let mut script = self.0.script(text);
+        script.arg(directory);
         for file in files {
             script.args([&file.name, &file.url, &file.sha256]);
         }
         script
+    }
+}
+
+impl OwnPython {
+    /// Builds the package anew if `build`.
+    pub(crate) fn ensure(build: bool) -> Result<Self> {
+        let environment = Environment::ensure("own-venv", OWN)?;
+        if build {
+            environment.install_own()?;
+        }
+        Ok(Self(environment))
+    }
+
+    /// Has an image so many times.
+    pub(crate) fn ensure_image(
+        &self,
+        registry: &Path,
+        cache: &Path,
+        image: &str,
+        calls: u32,
+        policy: &str,
+    ) -> Command {
+        let mut script = self.0.script(ENSURE);
+        script.arg(registry).arg(cache).args([image, &calls.to_string(), policy]);
+        script
+    }
+
+    /// Runs one line.
+    pub(crate) fn line(&self, text: &str) -> Command {
+        self.0.script(text)
     }
 }

@@ -7,9 +7,24 @@ use anyhow::{Context as _, Result};
 
 use super::sample::{Measured, Row, Sample};
 
-/// What stands around the results in a document that is not all results.
-const BEGIN: &str = "<!-- results: begin -->";
-const END: &str = "<!-- results: end -->";
+/// What a document has between two marks, around which somebody's words stand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part {
+    /// Which aims are met.
+    Aims,
+    /// The tables of all cases.
+    Results,
+}
+
+impl Part {
+    fn marks(self) -> [String; 2] {
+        let name = match self {
+            Self::Aims => "aims",
+            Self::Results => "results",
+        };
+        ["begin", "end"].map(|end| format!("<!-- {name}: {end} -->"))
+    }
+}
 
 /// All results, a table for each case.
 pub(crate) fn markdown(all: &[Measured]) -> String {
@@ -23,7 +38,7 @@ pub(crate) fn markdown(all: &[Measured]) -> String {
 
 /// One case: the medians of each program, and the ratio of ours to it in pairs.
 fn table(measured: &Measured) -> String {
-    let runs = measured.rows.first().map_or(0, |row| row.samples.len());
+    let runs = measured.rows.iter().map(|row| row.samples.len()).max().unwrap_or(0);
     let disk = measured.rows.iter().any(|row| row.bytes(|sample| sample.disk_bytes).is_some());
     let wire = measured.rows.iter().any(|row| row.bytes(|sample| sample.wire_bytes).is_some());
     let mut columns = vec!["program", "wall", "CPU", "peak memory"];
@@ -41,7 +56,7 @@ fn table(measured: &Measured) -> String {
         columns.join(" | "),
         "---|".repeat(columns.len())
     );
-    for row in &measured.rows {
+    for row in measured.rows.iter().filter(|row| row.has_run()) {
         let mut cells = vec![
             row.name.clone(),
             time(row.median(|sample| sample.wall_seconds)),
@@ -52,10 +67,32 @@ fn table(measured: &Measured) -> String {
             |figure: fn(&Sample) -> Option<u64>| row.bytes(figure).map_or(String::new(), bytes);
         cells.extend(disk.then(|| optional(|sample| sample.disk_bytes)));
         cells.extend(wire.then(|| optional(|sample| sample.wire_bytes)));
-        cells.extend(ratios(measured.rows.first(), row));
+        cells.extend(ratios(measured.ours(), row));
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
+    for line in pairs(measured).into_iter().chain(failures(measured)) {
+        let _ = write!(text, "\n{line}\n");
+    }
     text
+}
+
+/// What is held against what beside the first program against the others.
+fn pairs(measured: &Measured) -> Vec<String> {
+    let line = |[own, other]: &[String; 2]| {
+        let pair = (measured.row(own)?, measured.row(other)?);
+        let [wall, cpu] = ratios(Some(pair.0), pair.1);
+        Some(format!("{own} / {other}: wall {wall}, CPU {cpu}"))
+    };
+    measured.pairs.iter().filter_map(line).collect()
+}
+
+fn failures(measured: &Measured) -> Vec<String> {
+    let line = |row: &Row| {
+        let reason = row.failure.as_ref()?;
+        let reason = reason.lines().next().unwrap_or_default();
+        Some(format!("{} failed after {} runs: {reason}", row.name, row.samples.len()))
+    };
+    measured.rows.iter().filter_map(line).collect()
 }
 
 fn ratios(ours: Option<&Row>, row: &Row) -> [String; 2] {
@@ -78,13 +115,14 @@ fn bytes(bytes: f64) -> String {
     format!("{:.1} MiB", bytes / f64::from(1 << 20))
 }
 
-/// Puts the results between the two marks of a document; the rest of it is somebody's words.
-pub(crate) fn update(document: &Path, results: &str) -> Result<()> {
+/// Puts a new text between two marks of a document.
+pub(crate) fn update(document: &Path, part: Part, new: &str) -> Result<()> {
     let text = fs_err::read_to_string(document)?;
-    let missing = || format!("{} lacks the line {BEGIN} or {END}", document.display());
-    let (before, rest) = text.split_once(BEGIN).with_context(missing)?;
-    let (_, after) = rest.split_once(END).with_context(missing)?;
-    let updated = format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", results.trim());
+    let [begin, end] = part.marks();
+    let missing = || format!("{} lacks the line {begin} or {end}", document.display());
+    let (before, rest) = text.split_once(&begin).with_context(missing)?;
+    let (_, after) = rest.split_once(&end).with_context(missing)?;
+    let updated = format!("{before}{begin}\n\n{}\n\n{end}{after}", new.trim());
     Ok(fs_err::write(document, updated)?)
 }
 
@@ -93,23 +131,8 @@ mod tests {
     use super::*;
 
     fn measured() -> Measured {
-        let row = |name: &str, wall_seconds| Row {
-            name: name.to_owned(),
-            samples: vec![Sample {
-                wall_seconds,
-                cpu_seconds: 0.004,
-                peak_kib: 2048,
-                disk_bytes: None,
-                wire_bytes: None,
-            }],
-        };
-        Measured {
-            case: "cold".to_owned(),
-            title: "a title".to_owned(),
-            date: "2026-11-26".to_owned(),
-            revision: "abc".to_owned(),
-            rows: vec![row("ours", 0.5), row("curl", 1.0)],
-        }
+        let rows = vec![Row::made_up("ours", &[0.5]), Row::made_up("curl", &[1.0])];
+        Measured::made_up("cold", rows)
     }
 
     #[test]
@@ -120,14 +143,43 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_failed_is_named_and_the_others_stay() {
+        let mut measured = measured();
+        measured.rows[1].failure = Some("no such file\nand more".to_owned());
+        measured.rows.push(Row { failure: Some("missing".to_owned()), ..Row::new("wget") });
+        let table = table(&measured);
+        assert!(table.contains("| curl | 1.00 s"), "{table}");
+        assert!(table.contains("\ncurl failed after 1 runs: no such file\n"), "{table}");
+        assert!(table.contains("\nwget failed after 0 runs: missing\n"), "{table}");
+        assert!(!table.contains("NaN") && !table.contains("and more"), "{table}");
+
+        // Without ours there is nothing to hold the others against.
+        measured.rows[0].samples.clear();
+        let table = super::table(&measured);
+        assert!(table.contains("| curl | 1.00 s | 4.00 ms | 2.0 MiB |  |  |"), "{table}");
+    }
+
+    #[test]
+    fn other_pairs_stand_below_a_table() {
+        let mut measured = measured();
+        measured.pairs = vec![
+            ["curl", "ours"].map(str::to_owned),
+            ["curl", "what did not run"].map(str::to_owned),
+        ];
+        let table = table(&measured);
+        assert!(table.contains("\ncurl / ours: wall 2.00, CPU 1.00\n"), "{table}");
+        assert!(!table.contains("did not run"), "{table}");
+    }
+
+    #[test]
     fn a_document_keeps_what_stands_around_the_results() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("document.md");
-        fs_err::write(&path, format!("before\n{BEGIN}\nold\n{END}\nafter\n")).unwrap();
-        update(&path, "new\n").unwrap();
+        let [begin, end] = Part::Results.marks();
+        fs_err::write(&path, format!("before\n{begin}\nold\n{end}\nafter\n")).unwrap();
+        update(&path, Part::Results, "new\n").unwrap();
         let text = fs_err::read_to_string(&path).unwrap();
-        assert_eq!(text, format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
-        fs_err::write(&path, "no marks").unwrap();
-        assert!(update(&path, "new").is_err());
+        assert_eq!(text, format!("before\n{begin}\n\nnew\n\n{end}\nafter\n"));
+        assert!(update(&path, Part::Aims, "new").is_err(), "it has no place for them");
     }
 }

@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result};
 
 use super::contender::empty;
 use super::files::Content;
-use super::python::Python;
+use super::python::{OwnPython, PeerPython};
 use crate::command::{self, command};
-use crate::paths;
 use crate::serve::{Server, Tls};
+use crate::{paths, term};
 
 /// A file at an address.
 #[derive(Debug, Clone)]
@@ -36,7 +36,9 @@ pub(crate) struct Rig {
     pub(crate) smolvm: PathBuf,
     /// Our library, called again and again in one process.
     pub(crate) in_process: PathBuf,
-    pub(crate) python: Python,
+    /// Or why there is none: what cannot be installed is no reason to measure nothing.
+    pub(crate) python: Result<PeerPython, String>,
+    pub(crate) own_python: Result<OwnPython, String>,
 }
 
 impl Rig {
@@ -46,7 +48,8 @@ impl Rig {
             self::build()?;
         }
         let release = paths::root().join("target/release");
-        let python = Python::ensure()?;
+        let python = PeerPython::ensure().map_err(told);
+        let own_python = OwnPython::ensure(build).map_err(told);
         let (files, scratch) = (paths::bench().join("files"), paths::bench().join("scratch"));
         fs_err::create_dir_all(&files)?;
         empty(&scratch)?;
@@ -63,6 +66,7 @@ impl Rig {
             smolvm: release.join("smolvm"),
             in_process: release.join("examples/ensure"),
             python,
+            own_python,
         })
     }
 
@@ -117,6 +121,13 @@ fn build() -> Result<()> {
     let release = ["build", "--release", "--package"];
     command::run(command("cargo").args(release).arg("smolvm-cli"))?;
     command::run(command("cargo").args(release).args(["smolvm", "--example", "ensure"]))
+}
+
+/// Shows a failure to whoever is there, and keeps it for the tables.
+#[allow(clippy::needless_pass_by_value, reason = "it takes an error in `map_err`")]
+fn told(error: anyhow::Error) -> String {
+    term::error(&error);
+    format!("{error:#}")
 }
 
 /// A certificate for 127.0.0.1 that vouches for itself.

@@ -24,6 +24,9 @@ pub(crate) struct Sample {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) samples: Vec<Sample>,
+    /// Why there are no more of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<String>,
 }
 
 /// All runs of a case; kept as JSON, so that cases can be measured one at a time.
@@ -37,12 +40,43 @@ pub(crate) struct Measured {
     pub(crate) revision: String,
     /// The programs; the first is ours, against which the others are held.
     pub(crate) rows: Vec<Row>,
+    /// Programs by their names, of which the first is held against the second, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pairs: Vec<[String; 2]>,
+}
+
+impl Measured {
+    /// The program of that name, if it ran.
+    pub(crate) fn row(&self, name: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == name).filter(|row| row.has_run())
+    }
+
+    /// Ours, if it ran.
+    pub(crate) fn ours(&self) -> Option<&Row> {
+        self.rows.first().filter(|row| row.has_run())
+    }
 }
 
 impl Row {
+    /// Of a program that has not run yet.
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), samples: Vec::new(), failure: None }
+    }
+
+    /// Whether there is anything to tell of it.
+    pub(crate) fn has_run(&self) -> bool {
+        !self.samples.is_empty()
+    }
+
     /// The median over all runs of one of the figures.
     pub(crate) fn median(&self, figure: impl Fn(&Sample) -> f64) -> f64 {
         median(self.samples.iter().map(figure).collect())
+    }
+
+    /// How much more than the other's figure this one's is, in pairs as [`Self::ratio_to`].
+    pub(crate) fn more_than(&self, other: &Self, figure: impl Fn(&Sample) -> f64) -> f64 {
+        let pairs = self.samples.iter().zip(&other.samples);
+        median(pairs.map(|(own, other)| figure(own) - figure(other)).collect())
     }
 
     /// The largest peak of memory, in KiB.
@@ -65,6 +99,30 @@ impl Row {
     }
 }
 
+/// Results for the tests of what is made of them.
+#[cfg(test)]
+impl Measured {
+    pub(crate) fn made_up(case: &str, rows: Vec<Row>) -> Self {
+        let [title, date, revision] = ["a title", "2026-11-26", "abc"].map(str::to_owned);
+        Self { case: case.to_owned(), title, date, revision, rows, pairs: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+impl Row {
+    /// A run for each wall time, of 4 ms of CPU and 2 MiB of memory.
+    pub(crate) fn made_up(name: &str, walls: &[f64]) -> Self {
+        let sample = |&wall_seconds: &f64| Sample {
+            wall_seconds,
+            cpu_seconds: 0.004,
+            peak_kib: 2048,
+            disk_bytes: None,
+            wire_bytes: None,
+        };
+        Self { samples: walls.iter().map(sample).collect(), ..Self::new(name) }
+    }
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {
@@ -79,14 +137,7 @@ mod tests {
     use super::*;
 
     fn row(walls: &[f64]) -> Row {
-        let sample = |&wall_seconds: &f64| Sample {
-            wall_seconds,
-            cpu_seconds: 0.0,
-            peak_kib: 1,
-            disk_bytes: None,
-            wire_bytes: None,
-        };
-        Row { name: String::new(), samples: walls.iter().map(sample).collect() }
+        Row::made_up("", walls)
     }
 
     #[test]
@@ -96,6 +147,7 @@ mod tests {
         let is = |value: f64, expected: f64| (value - expected).abs() < 1e-9;
         assert!(is(own.median(wall), 2.0));
         assert!(is(own.ratio_to(&other, wall), 0.5));
+        assert!(is(own.more_than(&other, wall), -2.0));
         assert!(is(row(&[1.0, 2.0]).median(wall), 1.5));
         assert_eq!(own.bytes(|sample| sample.disk_bytes), None);
     }
