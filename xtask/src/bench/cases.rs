@@ -7,8 +7,10 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::contender::Contender;
+use super::disks;
 use super::files::{self, Content, MIB};
 use super::link::{Link, Quality};
+use super::loop_mount::LoopMount;
 use super::ours::{self, Ours};
 use super::peers::{self, Peers};
 use super::rig::{Download, Rig, downloads};
@@ -53,6 +55,13 @@ pub(crate) enum Case {
     Resume,
     /// `smolvm image path`, the start-up of the program.
     Path,
+    /// A VM's own disk, of an image of 64 MiB; the next ones differ in the size alone.
+    #[value(name = "disk-64")]
+    Disk64,
+    #[value(name = "disk-1024")]
+    Disk1024,
+    #[value(name = "disk-4096")]
+    Disk4096,
 }
 
 /// A case that is ready to be measured.
@@ -64,6 +73,8 @@ pub(crate) struct Prepared {
     pub(crate) pairs: Vec<[String; 2]>,
     /// Where the bytes on the wire are counted.
     pub(crate) link: Option<Link>,
+    /// A file system that is there as long as the case.
+    _mount: Option<LoopMount>,
     /// Whether the case is about room on the disk.
     pub(crate) shows_disk: bool,
 }
@@ -99,6 +110,9 @@ impl Case {
             Self::Sparse => sparse(rig),
             Self::Resume => resume(rig),
             Self::Path => path(rig),
+            Self::Disk64 => disks::prepare(rig, 64),
+            Self::Disk1024 => disks::prepare(rig, 1024),
+            Self::Disk4096 => disks::prepare(rig, 4096),
         }
     }
 }
@@ -106,7 +120,12 @@ impl Case {
 impl Prepared {
     pub(crate) fn new(title: &str, contenders: Vec<Contender>) -> Self {
         let (title, pairs) = (title.to_owned(), Vec::new());
-        Self { title, contenders, pairs, link: None, shows_disk: false }
+        Self { title, contenders, pairs, link: None, _mount: None, shows_disk: false }
+    }
+
+    /// Keeps a file system for what is done on it, and shows what is taken of it.
+    pub(crate) fn on(self, mount: LoopMount) -> Self {
+        Self { _mount: Some(mount), shows_disk: true, ..self }
     }
 
     /// Holds others against each other, too.

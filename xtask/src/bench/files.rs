@@ -22,14 +22,20 @@ pub(crate) struct Content {
 
 /// Noise of that many bytes, of its own for each seed.
 pub(crate) fn noise(directory: &Path, seed: u64, size: u64) -> Result<Content> {
-    content(directory, &format!("noise-{seed}-{size}"), size, |file| write_noise(file, seed, size))
+    let name = format!("noise-{seed}-{size}");
+    with_digest(kept(directory, &name, size, |file| write_noise(file, seed, size))?)
 }
 
 /// A file of `size` bytes of which every `one_in`-th stretch of 256 KiB is noise and the rest
 /// zeros, as a root file system with room in it has.
 pub(crate) fn sparse(directory: &Path, size: u64, one_in: u64) -> Result<Content> {
+    with_digest(sparse_file(directory, size, one_in)?)
+}
+
+/// The same, for those who do not fetch it.
+pub(crate) fn sparse_file(directory: &Path, size: u64, one_in: u64) -> Result<PathBuf> {
     const STRETCH: u64 = 256 << 10;
-    content(directory, &format!("sparse-{one_in}-{size}"), size, |file| {
+    kept(directory, &format!("sparse-{one_in}-{size}"), size, |file| {
         for (number, at) in (0..size).step_by(usize::try_from(STRETCH * one_in)?).enumerate() {
             file.seek(SeekFrom::Start(at))?;
             write_noise(file, u64::try_from(number)?, STRETCH.min(size - at))?;
@@ -38,12 +44,13 @@ pub(crate) fn sparse(directory: &Path, size: u64, one_in: u64) -> Result<Content
     })
 }
 
-fn content(
+/// A file that is made where it is not there.
+fn kept(
     directory: &Path,
     name: &str,
     size: u64,
     write: impl FnOnce(&mut BufWriter<fs_err::File>) -> Result<()>,
-) -> Result<Content> {
+) -> Result<PathBuf> {
     fs_err::create_dir_all(directory)?;
     let path = directory.join(name);
     if !path.exists() {
@@ -55,12 +62,18 @@ fn content(
         file.sync_all()?;
         fs_err::rename(&temporary, &path)?;
     }
-    let digest = directory.join(format!(".{name}.sha256"));
+    Ok(path)
+}
+
+/// Its digest is kept beside it.
+fn with_digest(path: PathBuf) -> Result<Content> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let digest = path.with_file_name(format!(".{name}.sha256"));
     if !digest.exists() {
         fs_err::write(&digest, digest_of(&path)?)?;
     }
     let sha256 = fs_err::read_to_string(&digest)?;
-    Ok(Content { path, name: name.to_owned(), sha256 })
+    Ok(Content { path, name, sha256 })
 }
 
 /// `SplitMix64`: as incompressible as random bytes, and the same every time.

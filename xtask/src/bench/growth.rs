@@ -7,9 +7,10 @@ use super::report::time;
 use super::sample::Measured;
 
 /// Cases that belong together: how their names begin, and what the number behind that counts.
-const KINDS: [(&str, &str); 2] = [
+const KINDS: [(&str, &str); 3] = [
     ("size-", "cold, one image of so many MiB from nginx on loopback"),
     ("images", "cold, so many images of 1 + 4 MiB in one process"),
+    ("disk-", "a VM with its own disk, of an image of so many MiB, an eighth of it data"),
 ];
 
 const WIDTH: f64 = 860.0;
@@ -19,7 +20,7 @@ const PLOT: (f64, f64) = (540.0, 220.0);
 const TOP: f64 = 40.0;
 
 /// Ours, and the others.
-const COLOURS: [&str; 4] = ["#2f6f9f", "#8a929b", "#c08a2d", "#7a5c99"];
+const COLOURS: [&str; 6] = ["#2f6f9f", "#8a929b", "#c08a2d", "#7a5c99", "#4f8a5b", "#a8514c"];
 
 /// One program's times by that number.
 struct Line<'a> {

@@ -166,7 +166,7 @@ impl<'a> Ours<'a> {
 }
 
 /// A maker of copies of a command.
-fn again(made: &Command) -> impl Fn() -> Command + 'static {
+pub(super) fn again(made: &Command) -> impl Fn() -> Command + 'static {
     let copy = super::peers::copy_of(made);
     move || super::peers::copy_of(&copy)
 }

@@ -36,6 +36,8 @@ pub(crate) struct Rig {
     pub(crate) smolvm: PathBuf,
     /// Our library, called again and again in one process.
     pub(crate) in_process: PathBuf,
+    /// The same for making machines.
+    pub(crate) disks: PathBuf,
     /// Or why there is none: what cannot be installed is no reason to measure nothing.
     pub(crate) python: Result<PeerPython, String>,
     pub(crate) own_python: Result<OwnPython, String>,
@@ -65,6 +67,7 @@ impl Rig {
             scratch,
             smolvm: release.join("smolvm"),
             in_process: release.join("examples/ensure"),
+            disks: release.join("examples/disks"),
             python,
             own_python,
         })
@@ -116,11 +119,12 @@ pub(crate) fn downloads(base: &str, files: &[Content]) -> Vec<Download> {
     files.iter().map(download).collect()
 }
 
-/// Builds our program and the one that calls the library.
+/// Builds our program and those that call the library.
 fn build() -> Result<()> {
     let release = ["build", "--release", "--package"];
     command::run(command("cargo").args(release).arg("smolvm-cli"))?;
-    command::run(command("cargo").args(release).args(["smolvm", "--example", "ensure"]))
+    let examples = ["smolvm", "--example", "ensure", "--example", "disks"];
+    command::run(command("cargo").args(release).args(examples))
 }
 
 /// Shows a failure to whoever is there, and keeps it for the tables.
