@@ -123,9 +123,9 @@ impl Prepared {
         Self { title, contenders, pairs, link: None, _mount: None, shows_disk: false }
     }
 
-    /// Keeps a file system for what is done on it, and shows what is taken of it.
+    /// Keeps a file system for what is done on it.
     pub(crate) fn on(self, mount: LoopMount) -> Self {
-        Self { _mount: Some(mount), shows_disk: true, ..self }
+        Self { _mount: Some(mount), ..self }
     }
 
     /// Holds others against each other, too.
@@ -291,7 +291,7 @@ fn processes(rig: &Rig, count: usize) -> Result<Prepared> {
 
 fn sparse(rig: &Rig) -> Result<Prepared> {
     let kernel = files::noise(&rig.files, 1, 30 * MIB)?;
-    let content = vec![kernel, files::sparse(&rig.files, 1024 * MIB, 8)?];
+    let content = vec![kernel, files::sparse(&rig.files, 1024 * MIB, 8, 512)?];
     let files = downloads(&rig.plain.address(), &content);
     let ours = Ours::new(rig, "sparse", &files)?;
     let peers = Peers { rig, files, certificate: None };

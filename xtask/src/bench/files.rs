@@ -26,19 +26,24 @@ pub(crate) fn noise(directory: &Path, seed: u64, size: u64) -> Result<Content> {
     with_digest(kept(directory, &name, size, |file| write_noise(file, seed, size))?)
 }
 
-/// A file of `size` bytes of which every `one_in`-th stretch of 256 KiB is noise and the rest
-/// zeros, as a root file system with room in it has.
-pub(crate) fn sparse(directory: &Path, size: u64, one_in: u64) -> Result<Content> {
-    with_digest(sparse_file(directory, size, one_in)?)
+/// A file of `size` bytes of which one in so many is noise, in so many stretches of equal length,
+/// and the rest zeros, as a root file system with room in it has.
+pub(crate) fn sparse(directory: &Path, size: u64, one_in: u64, stretches: u64) -> Result<Content> {
+    with_digest(sparse_file(directory, size, one_in, stretches)?)
 }
 
 /// The same, for those who do not fetch it.
-pub(crate) fn sparse_file(directory: &Path, size: u64, one_in: u64) -> Result<PathBuf> {
-    const STRETCH: u64 = 256 << 10;
-    kept(directory, &format!("sparse-{one_in}-{size}"), size, |file| {
-        for (number, at) in (0..size).step_by(usize::try_from(STRETCH * one_in)?).enumerate() {
-            file.seek(SeekFrom::Start(at))?;
-            write_noise(file, u64::try_from(number)?, STRETCH.min(size - at))?;
+pub(crate) fn sparse_file(
+    directory: &Path,
+    size: u64,
+    one_in: u64,
+    stretches: u64,
+) -> Result<PathBuf> {
+    let step = size / stretches;
+    kept(directory, &format!("sparse-{one_in}-{stretches}-{size}"), size, |file| {
+        for number in 0..stretches {
+            file.seek(SeekFrom::Start(number * step))?;
+            write_noise(file, number, step / one_in)?;
         }
         Ok(())
     })

@@ -10,7 +10,10 @@ use super::sample::Measured;
 const KINDS: [(&str, &str); 3] = [
     ("size-", "cold, one image of so many MiB from nginx on loopback"),
     ("images", "cold, so many images of 1 + 4 MiB in one process"),
-    ("disk-", "a VM with its own disk, of an image of so many MiB, an eighth of it data"),
+    (
+        "disk-",
+        "a VM with its own disk, of an image of so many MiB, an eighth of it data; reflinks on XFS",
+    ),
 ];
 
 const WIDTH: f64 = 860.0;
