@@ -8,7 +8,9 @@ mod channel;
 mod client;
 mod dial;
 mod guest;
+mod link;
 mod outgoing;
+mod passing;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -18,39 +20,25 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use smolvm_protocol::{Nonce, ProtocolError, Reply, Request, WINDOW};
+use smolvm_protocol::Nonce;
 
-use self::channel::{Channels, ClientId, Verdict};
+use self::channel::{Channels, ClientId};
 use self::client::Client;
-use self::dial::Dial;
-use self::guest::{Guest, Heard};
+use self::guest::Heard;
+use self::link::Link;
 use crate::poll::{PollSet, Ready};
 use crate::state::Agent;
 
 /// The clients, and the guest that they speak with.
 pub(crate) struct Mux {
     listener: UnixListener,
-    /// `None` when it is not reached yet, nothing more can be believed of it, or it has closed the
-    /// channel.
-    guest: Option<Guest>,
-    /// How it is to be reached, as long as it is not.
-    dial: Option<Dial>,
-    /// Where the VMM leads to its vsock, if that is the way.
-    vsock: Option<Vsock>,
-    agent: Agent,
+    link: Link,
     clients: BTreeMap<ClientId, Client>,
     next_client: ClientId,
     channels: Channels,
     /// The frames on channels that nobody has opened.
     strays: u32,
     buffer: Vec<u8>,
-}
-
-/// A way to the guest on which every connection ends when a snapshot of it is made.
-struct Vsock {
-    socket: PathBuf,
-    /// The file that holds something while a snapshot is made, or the guest is paused.
-    paused: PathBuf,
 }
 
 /// What a descriptor of the mux is.
@@ -76,8 +64,6 @@ const GUEST_FULL: usize = 256 * 1024;
 const GUEST_LIMIT: usize = 32 * 1024 * 1024;
 /// The most bytes on their way to all clients together; past it the one with most is cut off.
 const CLIENTS_LIMIT: usize = 256 * 1024 * 1024;
-/// How many frames on channels that nobody has opened are overlooked.
-const MAX_STRAYS: u32 = 10_000;
 /// How long clients may take to read the last words.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -89,19 +75,17 @@ impl Mux {
         channel: UnixStream,
         succeeds: Option<Nonce>,
     ) -> io::Result<Self> {
-        Ok(Self { guest: Some(Guest::new(channel, succeeds)?), ..Self::without_guest(socket)? })
+        Self::with(socket, Link::over(channel, succeeds)?)
     }
 
     /// Listens on `socket` for clients, and speaks with the guest over its vsock, to which the VMM
     /// leads at `vsock`. While there is something in the file `paused`, a snapshot may be made,
     /// which ends every connection: then it is reached once more.
     pub(crate) fn over_vsock(socket: &Path, vsock: &Path, paused: PathBuf) -> io::Result<Self> {
-        let dial = Some(Dial::new(vsock));
-        let vsock = Some(Vsock { socket: vsock.to_owned(), paused });
-        Ok(Self { dial, vsock, ..Self::without_guest(socket)? })
+        Self::with(socket, Link::over_vsock(vsock, paused))
     }
 
-    fn without_guest(socket: &Path) -> io::Result<Self> {
+    fn with(socket: &Path, link: Link) -> io::Result<Self> {
         match fs::remove_file(socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -111,10 +95,7 @@ impl Mux {
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
-            guest: None,
-            dial: None,
-            vsock: None,
-            agent: Agent::Awaited,
+            link,
             clients: BTreeMap::new(),
             next_client: 0,
             channels: Channels::default(),
@@ -125,27 +106,23 @@ impl Mux {
 
     /// How it stands with the agent.
     pub(crate) fn agent(&self) -> &Agent {
-        &self.agent
+        self.link.agent()
     }
 
     /// The nonce of the session with the agent, once that answers.
     pub(crate) fn nonce(&self) -> Option<Nonce> {
-        self.guest.as_ref().filter(|guest| guest.welcome().is_some()).map(|guest| guest.nonce)
+        self.link.nonce()
     }
 
     /// After what time to [dial](Self::dial) again, if that is to be done.
     pub(crate) fn dials_again(&self) -> Option<Duration> {
-        self.dial.as_ref().and_then(Dial::patience)
+        self.link.dials_again()
     }
 
     /// Tries to reach the guest, where it is not reached yet.
     pub(crate) fn dial(&mut self) {
-        let Some(channel) = self.dial.as_mut().and_then(Dial::proceed) else { return };
-        self.dial = None;
-        // Whoever was connected before a snapshot was cut off by it.
-        match Guest::new(channel, None) {
-            Ok(guest) => self.guest = Some(guest),
-            Err(error) => self.lose_guest(format!("cannot speak with the guest: {error}")),
+        if let Err(error) = self.link.dial() {
+            self.lose_guest(format!("cannot speak with the guest: {error}"));
         }
     }
 
@@ -154,11 +131,11 @@ impl Mux {
         if self.clients.len() < MAX_CLIENTS {
             set.add(&self.listener, token(End::Listener), true, false);
         }
-        if let Some(attempt) = self.dial.as_ref().and_then(Dial::awaited) {
+        if let Some(attempt) = self.link.awaited() {
             set.add(attempt, token(End::Dial), true, false);
         }
         let mut is_full = false;
-        if let Some(guest) = &self.guest {
+        if let Some(guest) = &self.link.guest {
             is_full = guest.outgoing.len() >= GUEST_FULL;
             set.add(&guest.socket, token(End::Guest), true, !guest.outgoing.is_empty());
         }
@@ -173,7 +150,7 @@ impl Mux {
         match end {
             End::Listener => self.accept(),
             End::Guest => {
-                if let Some(guest) = self.guest.as_mut().filter(|_| ready.writable) {
+                if let Some(guest) = self.link.guest.as_mut().filter(|_| ready.writable) {
                     guest.outgoing.unblock();
                 }
                 if ready.readable {
@@ -188,7 +165,7 @@ impl Mux {
 
     /// Writes what can be written. To be called when all that was ready has been served.
     pub(crate) fn flush(&mut self) {
-        if let Some(guest) = &mut self.guest {
+        if let Some(guest) = &mut self.link.guest {
             if guest.outgoing.flush(&guest.socket).is_err() {
                 self.hang_up();
             } else if guest.outgoing.len() > GUEST_LIMIT {
@@ -218,7 +195,7 @@ impl Mux {
         let mut left = usize::MAX;
         // As much as a socket holds, and not what a child of the VMM may go on to write.
         for _ in 0..64 {
-            if self.guest.is_none() || left == 0 {
+            if self.link.guest.is_none() || left == 0 {
                 break;
             }
             left = self.hear_guest();
@@ -284,46 +261,15 @@ impl Mux {
         }
     }
 
-    /// Does what a client wants, if the guest is there.
-    fn attend(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        if let Agent::Lost(why) = &self.agent {
-            client.dismiss(why);
-        } else if let Some(guest) = &mut self.guest
-            && let Some(welcome) = guest.welcome()
-        {
-            client.welcome(welcome);
-            client.forward(id, &mut self.channels, guest.outgoing.end());
-            if !client.is_heard() {
-                self.close_channels(id);
-            }
-        }
-    }
-
     /// Forgets a client that is gone.
     fn forget(&mut self, id: ClientId) {
         self.close_channels(id);
         self.clients.remove(&id);
     }
 
-    /// Has the guest end what a client wanted.
-    fn close_channels(&mut self, id: ClientId) {
-        let (Some(client), Some(guest)) = (self.clients.get(&id), &mut self.guest) else { return };
-        for number in client.channels() {
-            if let Some(channel) = self.channels.get_mut(number)
-                && channel.client.take().is_some()
-            {
-                for credit in channel.replenish(1) {
-                    credit.encode(number, guest.outgoing.end());
-                }
-                Request::Close.encode(number, guest.outgoing.end());
-            }
-        }
-    }
-
     /// Reads what the guest says. Returns how much that was.
     fn hear_guest(&mut self) -> usize {
-        let Some(guest) = &mut self.guest else { return 0 };
+        let Some(guest) = &mut self.link.guest else { return 0 };
         match guest.read(&mut self.buffer) {
             Heard::Nothing => 0,
             Heard::End => {
@@ -339,77 +285,24 @@ impl Mux {
         }
     }
 
-    /// Gives the clients what the guest has said in the first `count` bytes of the buffer.
-    fn pass_on(&mut self, count: usize) -> Result<(), ProtocolError> {
-        let Some(guest) = &mut self.guest else { return Ok(()) };
-        guest.push(&self.buffer[..count])?;
-        let mut credits = Vec::new();
-        while let Some(frame) = guest.next_frame()? {
-            let Some(channel) = self.channels.get_mut(frame.channel) else {
-                self.strays += 1;
-                if self.strays > MAX_STRAYS {
-                    return Err(ProtocolError::Malformed("it answers what nobody has asked"));
-                }
-                continue;
-            };
-            let reply = Reply::decode(&frame)?;
-            let verdict = channel.count_reply(&reply, &frame)?;
-            match channel.client {
-                Some((id, number)) if verdict == Verdict::Pass => {
-                    if let Some(client) = self.clients.get_mut(&id) {
-                        client.reply(number, &frame);
-                    }
-                }
-                Some(_) => {}
-                None => credits
-                    .extend(channel.replenish(WINDOW / 4).map(|credit| (frame.channel, credit))),
-            }
-            if Reply::frame_is_final(&frame) {
-                self.channels.close(frame.channel);
-            }
-        }
-        for (channel, credit) in credits {
-            credit.encode(channel, guest.outgoing.end());
-        }
-        if self.agent == Agent::Awaited && guest.welcome().is_some() {
-            self.agent = Agent::Ready;
-            let waiting = self.clients.iter().filter(|(_, client)| client.is_waiting());
-            for id in waiting.map(|(&id, _)| id).collect::<Vec<_>>() {
-                self.attend(id);
-            }
-        }
-        Ok(())
-    }
-
     /// The channel to the guest has ended: with it, or because a snapshot of it is made.
     fn hang_up(&mut self) {
-        let is_snapshot = self.vsock.as_ref().is_some_and(Vsock::is_paused);
-        if !is_snapshot {
+        if !self.link.renew() {
             return self.lose_guest("the VMM closed the agent's channel".into());
         }
         // Who waits for the agent goes on waiting.
         for client in self.clients.values_mut().filter(|client| !client.is_waiting()) {
             client.dismiss("a snapshot of the VM was made, which ends what was run in it");
         }
-        self.guest = None;
-        self.agent = Agent::Awaited;
         self.channels = Channels::default();
-        self.dial = self.vsock.as_ref().map(|vsock| Dial::new(&vsock.socket));
     }
 
     /// Ends the session with the guest; all clients learn why.
     fn lose_guest(&mut self, why: String) {
-        self.guest = None;
         for client in self.clients.values_mut() {
             client.dismiss(&why);
         }
-        self.agent = Agent::Lost(why);
-    }
-}
-
-impl Vsock {
-    fn is_paused(&self) -> bool {
-        fs::metadata(&self.paused).is_ok_and(|metadata| metadata.len() > 0)
+        self.link.lose(why);
     }
 }
 
