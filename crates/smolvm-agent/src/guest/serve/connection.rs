@@ -1,7 +1,7 @@
 //! [`Connection`]: a TCP connection to a port of the guest, made for the host.
 
 use std::collections::VecDeque;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, BorrowedFd};
 
@@ -9,6 +9,7 @@ use smolvm_protocol::{
     Failure, FailureKind, ProtocolError, ReceiveWindow, Reply, Request, SendWindow, Stream,
 };
 
+use super::backlog::Backlog;
 use super::channel::{Channel, Flow, Replies};
 use super::failure::{failed, failure, io_failure};
 use crate::sys::poll::Events;
@@ -21,9 +22,7 @@ pub(super) struct Connection {
     /// Where else somebody may listen, as long as it does not stand.
     others: Option<VecDeque<IpAddr>>,
     /// What the host has sent and the guest has not taken.
-    waiting: VecDeque<Vec<u8>>,
-    /// How much of the first of them is written.
-    written: usize,
+    waiting: Backlog,
     received: ReceiveWindow,
     /// Whether the host sends nothing more, and whether the guest was told.
     host_ended: bool,
@@ -44,8 +43,7 @@ impl Connection {
             port,
             stream,
             others: Some(others),
-            waiting: VecDeque::new(),
-            written: 0,
+            waiting: Backlog::default(),
             received: ReceiveWindow::default(),
             host_ended: false,
             end_passed_on: false,
@@ -97,20 +95,9 @@ impl Connection {
     }
 
     fn write(&mut self, replies: &mut Replies<'_>) -> Flow {
-        let mut consumed = 0;
-        while let Some(first) = self.waiting.front() {
-            match self.stream.write(&first[self.written..]) {
-                Ok(count) => {
-                    consumed += count;
-                    self.written += count;
-                    if self.written == first.len() {
-                        self.written = 0;
-                        self.waiting.pop_front();
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return self.failed(&error, replies),
-            }
+        let (consumed, written) = self.waiting.write(&self.stream);
+        if let Err(error) = written {
+            return self.failed(&error, replies);
         }
         if let Some(credit) = self.received.consumed(consumed) {
             replies.send(&Reply::Credit(credit));
@@ -153,9 +140,7 @@ impl Channel for Connection {
             }
             Request::Data(bytes) => {
                 self.received.received(bytes.len())?;
-                if !bytes.is_empty() {
-                    self.waiting.push_back(bytes);
-                }
+                self.waiting.push(bytes);
             }
             Request::End => self.host_ended = true,
             Request::Credit(Stream::Stdout, bytes) => {

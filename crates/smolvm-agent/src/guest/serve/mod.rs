@@ -13,6 +13,7 @@ use crate::boot::console;
 use crate::sys::launch::Restored;
 use crate::sys::{open_files, signal_action};
 
+mod backlog;
 mod channel;
 mod command;
 mod connection;

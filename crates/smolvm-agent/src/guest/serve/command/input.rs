@@ -1,12 +1,11 @@
 //! [`Input`]: what the host sends to a program's standard input, until the program takes it.
 
-use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write as _};
 use std::rc::Rc;
 
 use smolvm_protocol::{ProtocolError, ReceiveWindow, Reply};
 
+use super::super::backlog::Backlog;
 use super::super::channel::Replies;
 use crate::sys::pty;
 
@@ -15,9 +14,7 @@ use crate::sys::pty;
 pub(super) struct Input {
     file: Option<Rc<File>>,
     window: ReceiveWindow,
-    waiting: VecDeque<Vec<u8>>,
-    /// How much of the first of them is written.
-    written: usize,
+    waiting: Backlog,
     /// Whether nothing more comes.
     ended: bool,
     /// In a terminal an end is said by a character.
@@ -32,8 +29,7 @@ impl Input {
         Self {
             file: None,
             window: ReceiveWindow::default(),
-            waiting: VecDeque::new(),
-            written: 0,
+            waiting: Backlog::default(),
             ended: false,
             terminal: false,
             in_line: false,
@@ -60,7 +56,7 @@ impl Input {
         }
         if let Some(&last) = bytes.last() {
             self.in_line = last != b'\n';
-            self.waiting.push_back(bytes);
+            self.waiting.push(bytes);
             self.write(replies);
         }
         Ok(())
@@ -74,7 +70,7 @@ impl Input {
         {
             // The first one only ends a line that has begun.
             let count = if self.in_line { 2 } else { 1 };
-            self.waiting.push_back(vec![pty::end_character(file); count]);
+            self.waiting.push(vec![pty::end_character(file); count]);
         }
         self.ended = true;
         if self.waiting.is_empty() {
@@ -90,25 +86,15 @@ impl Input {
     /// Writes what the program takes now.
     pub(super) fn write(&mut self, replies: &mut Replies<'_>) {
         let mut consumed = 0;
-        while let (Some(mut file), Some(first)) = (self.file.as_deref(), self.waiting.front()) {
-            match file.write(&first[self.written..]) {
-                Ok(count) => {
-                    consumed += count;
-                    self.written += count;
-                    if self.written == first.len() {
-                        self.written = 0;
-                        self.waiting.pop_front();
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.file = None,
+        if let Some(file) = self.file.as_deref() {
+            let (count, written) = self.waiting.write(file);
+            consumed += count;
+            if written.is_err() {
+                self.file = None;
             }
         }
         if self.file.is_none() {
-            consumed += self.waiting.iter().map(Vec::len).sum::<usize>() - self.written;
-            self.waiting.clear();
-            self.written = 0;
+            consumed += self.waiting.clear();
         } else if self.ended && self.waiting.is_empty() {
             self.file = None;
         }
