@@ -8,4 +8,5 @@ mod handshakes;
 mod hostile_copies;
 mod ports;
 mod processes;
+mod seeds;
 mod silence;
