@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
-use std::time::SystemTime;
 
 use smolvm_image::CachedImage;
 
@@ -17,7 +16,7 @@ use crate::id::VmId;
 use crate::kernel::{Kernel, KernelError};
 use crate::network;
 use crate::places::{Places, VmDirs};
-use crate::record::{DiskRecord, EgressRecord, FileIdentity, Record};
+use crate::record::{DiskRecord, EgressRecord, FileIdentity, Record, now};
 use crate::supervisor::{self, Mode};
 use crate::vm::{Machine, SmolVm};
 
@@ -114,11 +113,10 @@ fn furnish(
             DiskRecord::Shared
         }
     };
-    let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let record = Record {
         version: Record::VERSION,
         id: id.clone(),
-        created: created.as_secs(),
+        created: now(),
         detached: config.detached,
         kernel: config.kernel.absolute()?,
         initrd: config.initrd.as_ref().map(BootFile::absolute).transpose()?,

@@ -13,6 +13,7 @@ mod content;
 mod error;
 mod given;
 mod load;
+mod piped;
 mod record;
 mod restore;
 mod staging;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use smolvm_image::{CancelToken, Digest};
 
@@ -23,7 +23,7 @@ use crate::id::VmId;
 use crate::network;
 use crate::pause::Note;
 use crate::places::{Places, VmDirs};
-use crate::record::{DiskRecord, FileIdentity, Record};
+use crate::record::{DiskRecord, FileIdentity, Record, now};
 use crate::supervisor::{self, Mode};
 use crate::vm::{DEFAULT_BOOT_TIMEOUT, Machine, SmolVm};
 
@@ -125,8 +125,7 @@ pub(super) fn restore(snapshot: &Snapshot, config: RestoreConfig) -> Result<Smol
 
     let mode = if config.detached { Mode::Detached } else { Mode::Owned };
     let supervisor = assets.supervise(&id, &dirs, mode)?;
-    // Firecracker has the guest end connections that it had, perhaps after it has taken a new one.
-    let noted = Note::take(&dirs).and_then(|mut note| note.restored());
+    let noted = note(&dirs, backend);
     let given = noted.and_then(|()| Ok(source.place(&dirs)?));
     let furnished = given.and_then(|()| furnish(snapshot, &config, &id, &dirs, &assets));
     let record = match furnished {
@@ -150,7 +149,7 @@ pub(super) fn restore(snapshot: &Snapshot, config: RestoreConfig) -> Result<Smol
     let origin = Origin::Snapshot(&source);
     let booted = boot::boot(&vm, &mut vm.machine(), origin, timeout, &cancel);
     let cleared = booted.and_then(|session| {
-        Note::take(&vm.dirs)?.clear()?;
+        clear(&vm.dirs, backend)?;
         Ok(session)
     });
     match cleared {
@@ -162,6 +161,23 @@ pub(super) fn restore(snapshot: &Snapshot, config: RestoreConfig) -> Result<Smol
             let _ = vm.delete();
             Err(error)
         }
+    }
+}
+
+/// Notes what the supervisor has to know: Firecracker has the guest end connections that it had,
+/// perhaps after it has taken a new one. QEMU's channel is no connection.
+fn note(dirs: &VmDirs, backend: Backend) -> Result<(), VmError> {
+    match backend {
+        Backend::Qemu => Ok(()),
+        Backend::Firecracker => Note::take(dirs)?.restored(),
+    }
+}
+
+/// Removes that note.
+fn clear(dirs: &VmDirs, backend: Backend) -> Result<(), VmError> {
+    match backend {
+        Backend::Qemu => Ok(()),
+        Backend::Firecracker => Note::take(dirs)?.clear(),
     }
 }
 
@@ -223,11 +239,10 @@ fn furnish(
     let file = load::open(&path, &record.files.disk)?;
     load::check(&file, &path, &record.files.disk)?;
     disk::duplicate(&record.disk, Base { file: &file, path: &path }, &dirs.state)?;
-    let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let record = Record {
         version: Record::VERSION,
         id: id.clone(),
-        created: created.as_secs(),
+        created: now(),
         detached: config.detached,
         kernel: record.kernel.path.clone(),
         initrd: record.initrd.as_ref().map(|initrd| initrd.path.clone()),

@@ -56,6 +56,11 @@ impl Staging {
         &self.destination
     }
 
+    /// Its making was cancelled.
+    pub(super) fn cancelled(&self) -> SnapshotError {
+        SnapshotError::Cancelled { path: self.destination.clone() }
+    }
+
     /// A new file in it, of this user's alone.
     pub(super) fn file(&self, name: &str) -> Result<File, SnapshotError> {
         let mut options = File::options();

@@ -1,40 +1,26 @@
 //! Making a snapshot: the machine stands still while its memory and its disk are written, and goes
 //! on in any case.
 
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::io::Write as _;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 use smolvm_image::CancelToken;
 use smolvm_protocol::Nonce;
 
-use super::content::{Content, Hasher};
+use super::content::Content;
 use super::error::SnapshotError;
 use super::given::Given;
 use super::record::{Files, ImageFile, RECORD, SnapshotRecord, processor};
 use super::staging::Staging;
-use super::{MEMORY, Snapshot};
-use crate::backend::{Backend, Firecracker, Qmp};
+use super::{Snapshot, piped};
+use crate::backend::{Backend, Firecracker};
 use crate::config::BootFile;
 use crate::disk::{self, Base, IsolatedDisk};
 use crate::error::VmError;
 use crate::pause::Note;
-use crate::record::{DiskRecord, Record, Started};
+use crate::record::{DiskRecord, Record, Started, now};
 use crate::supervisor;
 use crate::vm::{Machine, SmolVm};
-
-/// How long a VMM may be silent while it writes.
-const SILENCE: Duration = Duration::from_secs(30);
-
-/// How much is read from a VMM at once.
-const BUFFER: usize = 256 * 1024;
-
-/// How often it is looked whether it is cancelled.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Makes a snapshot of a machine that runs or is paused.
 pub(super) fn take(
@@ -163,13 +149,13 @@ impl<'a> Taking<'a> {
     /// Writes what the machine is, while it stands still.
     fn save(&self) -> Result<Saved<'a>, VmError> {
         let saved = match &self.firecracker {
-            None => Saved::Kept(self.save_memory()?),
+            None => Saved::Kept(piped::save(self.vm, self.staging, self.cancel)?),
             Some(firecracker) => {
                 Saved::Given(Given::save(self.vm, firecracker, self.staging.destination())?)
             }
         };
         if self.cancel.is_cancelled() {
-            return Err(self.cancelled().into());
+            return Err(self.staging.cancelled().into());
         }
         // What the guest has written by then, and nothing after that.
         let path = self.disk.path(&self.vm.dirs.state);
@@ -189,39 +175,6 @@ impl<'a> Taking<'a> {
             }
         }
     }
-
-    fn cancelled(&self) -> SnapshotError {
-        SnapshotError::Cancelled { path: self.staging.destination().to_owned() }
-    }
-
-    /// Has QEMU write memory and devices into a pipe: it could open no file, and its files may not
-    /// become that long.
-    fn save_memory(&self) -> Result<Content, VmError> {
-        let path = self.staging.destination().join(MEMORY);
-        let failed = |reason: String| SnapshotError::NotSaved {
-            id: self.vm.id.to_string(),
-            path: self.staging.destination().to_owned(),
-            reason,
-        };
-        let file = self.staging.file(MEMORY)?;
-        let mut qmp = Qmp::connect(&self.vm.dirs.qmp_socket(), SILENCE)
-            .map_err(|error| failed(error.to_string()))?;
-        let (reader, writer) =
-            io::pipe().map_err(|error| SnapshotError::io(&path, "make a pipe for", error))?;
-        let begun = qmp.migrate(writer.as_fd());
-        drop(writer);
-        begun.map_err(|error| failed(error.to_string()))?;
-        let copied = copy(reader, &file, self.cancel);
-        qmp.allow(SILENCE);
-        let migrated = qmp.migrated();
-        let content = copied.map_err(|error| match error {
-            Copying::Read(error) => failed(format!("QEMU stopped writing: {error}")),
-            Copying::Write(error) => SnapshotError::io(&path, "write", error),
-            Copying::Cancelled => self.cancelled(),
-        })?;
-        migrated.map_err(|error| failed(error.to_string()))?;
-        Ok(content)
-    }
 }
 
 /// What a VMM has written of memory and devices.
@@ -232,52 +185,6 @@ enum Saved<'a> {
     Given(Given<'a>),
 }
 
-/// Why not all was copied.
-enum Copying {
-    Read(io::Error),
-    Write(io::Error),
-    Cancelled,
-}
-
-/// Copies what comes out of a pipe.
-fn copy(
-    mut reader: io::PipeReader,
-    mut file: &File,
-    cancel: &CancelToken,
-) -> Result<Content, Copying> {
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        wait(&reader, cancel)?;
-        match reader.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.end()),
-            Ok(count) => {
-                file.write_all(&buffer[..count]).map_err(Copying::Write)?;
-                hasher.push(&buffer[..count]);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Copying::Read(error)),
-        }
-    }
-}
-
-/// Waits until something can be read, but not for ever.
-fn wait(reader: &io::PipeReader, cancel: &CancelToken) -> Result<(), Copying> {
-    let deadline = Instant::now() + SILENCE;
-    let look_again = Timespec::try_from(LOOK_AGAIN).ok();
-    while !cancel.is_cancelled() {
-        match poll(&mut [PollFd::new(reader, PollFlags::IN)], look_again.as_ref()) {
-            Ok(0) if Instant::now() >= deadline => {
-                return Err(Copying::Read(io::ErrorKind::TimedOut.into()));
-            }
-            Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return Ok(()),
-            Err(error) => return Err(Copying::Read(error.into())),
-        }
-    }
-    Err(Copying::Cancelled)
-}
-
 fn describe(
     record: &Record,
     started: Started,
@@ -286,11 +193,10 @@ fn describe(
     session: Nonce,
     files: Files,
 ) -> SnapshotRecord {
-    let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SnapshotRecord {
         smolvm: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: smolvm_protocol::VERSION,
-        created: created.as_secs(),
+        created: now(),
         id: record.id.clone(),
         backend: record.backend,
         processor: processor(started.accelerator),
