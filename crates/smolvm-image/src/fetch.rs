@@ -103,6 +103,8 @@ impl Fetch<'_> {
     ) -> Result<Option<Held>, ImageError> {
         let mut no_cache = false;
         let mut received_before = 0;
+        // What no digest will vouch for later must be on the disk before it is published.
+        let sync = self.manager.write_back.sync || asset.digest.is_none();
         loop {
             let mut partial = Partial::claim(self.store, key, self.cancel)?;
             let transfer = Transfer {
@@ -117,6 +119,7 @@ impl Fetch<'_> {
                 no_cache,
                 connections: self.manager.connections,
                 spare: self.spare,
+                write_out: sync,
             };
             let (digest, received, doubtful) = match transfer.run(&mut partial) {
                 Ok(Outcome::Whole { digest, received, doubtful }) => (digest, received, doubtful),
@@ -139,8 +142,7 @@ impl Fetch<'_> {
                 continue;
             }
             let size = partial.length();
-            let held =
-                partial.park(digest, self.manager.write_back.sync || asset.digest.is_none())?;
+            let held = partial.park(digest, sync)?;
             self.spare.give(self.manager.connections);
             self.emit(asset, &Event::Fetched { size, received: received_before + received });
             return Ok(Some(held));

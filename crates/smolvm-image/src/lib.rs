@@ -64,6 +64,7 @@ mod transfer;
 mod unchanged;
 mod verify_policy;
 mod write_back;
+mod write_out;
 
 pub use asset_url::{AssetUrl, AssetUrlError};
 pub use builder::ImageManagerBuilder;

@@ -55,6 +55,8 @@ pub(crate) struct Transfer<'a> {
     pub(crate) connections: u8,
     /// Connections that the other files of the image do not need any more.
     pub(crate) spare: &'a Spare,
+    /// Whether the disk will be waited for, so that writing to it should begin early.
+    pub(crate) write_out: bool,
 }
 
 /// How a transfer ended well.

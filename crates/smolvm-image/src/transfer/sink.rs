@@ -13,12 +13,16 @@ use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::progress::Event;
 use crate::sniff;
+use crate::write_out;
 
 /// The shortest time between two reports of progress.
 const REPORT: Duration = Duration::from_millis(50);
 
 /// Bytes between two looks at the room that is left, where nobody said how much is to come.
 const LOOK: u64 = 1 << 20;
+
+/// Bytes that are written to the disk at once, where that begins before the end.
+const WRITE_OUT: u64 = 8 << 20;
 
 /// Where the bytes of one answer come from.
 pub(super) trait Incoming: Read {
@@ -48,6 +52,8 @@ pub(super) struct Sink<'a, 'p> {
     received: u64,
     unmeasured: u64,
     reported: Option<Instant>,
+    /// Bytes that the kernel was told to write to the disk, from the beginning.
+    written_out: u64,
 }
 
 impl<'a, 'p> Sink<'a, 'p> {
@@ -65,6 +71,7 @@ impl<'a, 'p> Sink<'a, 'p> {
             received: 0,
             unmeasured: 0,
             reported: None,
+            written_out: 0,
         })
     }
 
@@ -140,6 +147,7 @@ impl<'a, 'p> Sink<'a, 'p> {
     /// Forgets all bytes.
     pub(super) fn restart(&mut self) -> Result<(), ImageError> {
         self.head = None;
+        self.written_out = 0;
         if self.partial.length() > 0 || self.partial.note().is_some() {
             self.partial.restart()?;
             // The one before may still be reading what was there.
@@ -215,6 +223,7 @@ impl<'a, 'p> Sink<'a, 'p> {
         let first = self.length() == 0 && !bytes.is_empty();
         self.head = first.then(|| bytes[..bytes.len().min(sniff::HEAD)].to_vec());
         self.partial.grow(count);
+        self.write_out();
         match &mut self.reservation {
             Some(reservation) => reservation.spend(count),
             None => self.look_at_the_room(count)?,
@@ -222,6 +231,16 @@ impl<'a, 'p> Sink<'a, 'p> {
         self.hasher.feed(buffer).map_err(|error| self.hash_failed(error))?;
         self.report(false);
         Ok(())
+    }
+
+    /// Has the kernel begin to write to the disk what has come, where somebody will wait for it.
+    fn write_out(&mut self) {
+        let length = self.length();
+        if self.transfer.write_out && length.saturating_sub(self.written_out) >= WRITE_OUT {
+            // What fails here fails for who waits for the disk, too.
+            let _ = write_out::begin(self.partial.file(), &(self.written_out..length));
+            self.written_out = length;
+        }
     }
 
     /// The first bytes, right after they came.
