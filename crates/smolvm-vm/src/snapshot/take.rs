@@ -49,7 +49,7 @@ pub(super) fn take(
     })?;
     let staging = Staging::create(destination)?;
     // What takes long and does not change is done while the machine runs.
-    let image = Image::of(record)?;
+    let image = Image::of(machine)?;
     let session = supervisor::session(&vm.dirs.state).ok_or_else(|| {
         unsupported("its agent does not answer, and would not in a copy of it either")
     })?;
@@ -86,10 +86,22 @@ struct Image {
 }
 
 impl Image {
-    fn of(record: &Record) -> Result<Self, VmError> {
-        let file = |path: &Path| ImageFile::of(&*BootFile::at(path).open()?, path);
+    /// Those that the machine runs on, where this process has them open: others may lie under
+    /// their paths by now.
+    fn of(machine: &Machine) -> Result<Self, VmError> {
+        let Machine { record, assets, .. } = machine;
+        // Nothing could go on from a disk that lies over another one.
         let rootfs = BootFile::at(&record.rootfs).open()?;
         record.check_base(&rootfs)?;
+        if let Some(assets) = assets {
+            let initrd = assets.initrd.as_deref().zip(record.initrd.as_deref());
+            return Ok(Self {
+                kernel: ImageFile::of(assets.image_kernel(), &record.kernel)?,
+                initrd: initrd.map(|(file, path)| ImageFile::of(file, path)).transpose()?,
+                rootfs: ImageFile::of(&assets.rootfs, &record.rootfs)?,
+            });
+        }
+        let file = |path: &Path| ImageFile::of(&*BootFile::at(path).open()?, path);
         Ok(Self {
             kernel: file(&record.kernel)?,
             initrd: record.initrd.as_deref().map(file).transpose()?,
