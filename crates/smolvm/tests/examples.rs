@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -39,8 +40,12 @@ impl Home {
 
     /// What an example prints about the image.
     fn run(&self, example: &str) -> String {
+        self.run_with(example, &["tiny".as_ref()])
+    }
+
+    fn run_with(&self, example: &str, arguments: &[&OsStr]) -> String {
         let output = Command::new(binary(example))
-            .arg("tiny")
+            .args(arguments)
             .env("HOME", self.0.path())
             .env_remove("SMOLVM_CACHE_DIR")
             .env_remove("SMOLVM_REGISTRY")
@@ -69,7 +74,9 @@ fn each_example_is_run_here() {
         let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
         let elsewhere = ["ensure", "measure", "test_fixture"];
         assert!(
-            elsewhere.contains(&name.as_str()) || here.contains(&format!("run(\"{name}\")")),
+            elsewhere.contains(&name.as_str())
+                || here.contains(&format!("run(\"{name}\")"))
+                || here.contains(&format!("run_with(\"{name}\"")),
             "{name} is not run"
         );
     }
@@ -112,4 +119,22 @@ fn progress() {
     let Some(home) = Home::new() else { return };
     assert_eq!(home.run("progress"), format!("{}\n", home.image("rootfs.ext4").display()));
     assert!(home.image("rootfs.ext4").is_file());
+}
+
+#[test]
+fn disks() {
+    let Some(home) = Home::new() else { return };
+    home.run("progress");
+    let (kernel, rootfs) = (home.image("vmlinux.bin"), home.image("rootfs.ext4"));
+    let vms = home.0.path().join("vms");
+    let arguments = [kernel.as_ref(), rootfs.as_ref(), vms.as_ref(), "2".as_ref(), "copy".as_ref()];
+    let printed = home.run_with("disks", &arguments);
+    assert!(printed.starts_with("{\"calls\": 2, \"median_seconds\": 0."), "{printed}");
+    assert_eq!(
+        fs_err::read_dir(vms)
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().is_dir())
+            .count(),
+        0
+    );
 }

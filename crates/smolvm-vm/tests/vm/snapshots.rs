@@ -205,6 +205,35 @@ fn copy_of(snapshot: &Path, to: &Path) {
     }
 }
 
+/// Ends a machine whose snapshot is at `path`.
+fn the_image_is_that_of_the_machine(vm: Vm, image: &Image, site: &Site, path: &Path) {
+    let restore = |path: &Path| {
+        let snapshot = Snapshot::open(path)?;
+        Vm::restore(&snapshot, config(site)).map(drop)
+    };
+    // A snapshot is of the kernel that the machine runs on, not of one that lies there by now.
+    let kernel = fs_err::read(image.kernel()).unwrap();
+    fs_err::remove_file(image.kernel()).unwrap();
+    fs_err::write(image.kernel(), &kernel).unwrap();
+    damage(&image.kernel(), kernel.len() as u64 - 1);
+    let of_another = site.temp.path().join("of-another");
+    vm.snapshot(&of_another).unwrap();
+    let error = restore(&of_another).unwrap_err();
+    assert!(matches!(error, VmError::Snapshot(SnapshotError::ImageChanged { .. })), "{error}");
+    damage(&image.kernel(), kernel.len() as u64 - 1);
+    restore(&of_another).unwrap();
+
+    // The image is not what it was: first another file of the same content, then another content.
+    drop(vm);
+    let rootfs = fs_err::read(image.rootfs()).unwrap();
+    fs_err::remove_file(image.rootfs()).unwrap();
+    fs_err::write(image.rootfs(), &rootfs).unwrap();
+    restore(path).unwrap();
+    damage(&image.rootfs(), rootfs.len() as u64 - 1);
+    let error = restore(path).unwrap_err();
+    assert!(matches!(error, VmError::Snapshot(SnapshotError::ImageChanged { .. })), "{error}");
+}
+
 #[test]
 fn nothing_goes_on_from_what_is_not_a_whole_snapshot() {
     let Some(image) = Image::find(TINY) else { return };
@@ -301,27 +330,7 @@ fn nothing_goes_on_from_what_is_not_a_whole_snapshot() {
     }
     assert_eq!((vm.status(), text(&vm, "echo on")), (VmState::Running, "on".to_owned()));
 
-    // A snapshot is of the kernel that the machine runs on, not of one that lies there by now.
-    let kernel = fs_err::read(image.kernel()).unwrap();
-    fs_err::remove_file(image.kernel()).unwrap();
-    fs_err::write(image.kernel(), &kernel).unwrap();
-    damage(&image.kernel(), kernel.len() as u64 - 1);
-    let of_another = site.temp.path().join("of-another");
-    vm.snapshot(&of_another).unwrap();
-    let error = restore(&of_another).unwrap_err();
-    assert!(matches!(error, VmError::Snapshot(SnapshotError::ImageChanged { .. })), "{error}");
-    damage(&image.kernel(), kernel.len() as u64 - 1);
-    restore(&of_another).unwrap();
-
-    // The image is not what it was: first another file of the same content, then another content.
-    drop(vm);
-    let rootfs = fs_err::read(image.rootfs()).unwrap();
-    fs_err::remove_file(image.rootfs()).unwrap();
-    fs_err::write(image.rootfs(), &rootfs).unwrap();
-    restore(&path).unwrap();
-    damage(&image.rootfs(), rootfs.len() as u64 - 1);
-    let error = restore(&path).unwrap_err();
-    assert!(matches!(error, VmError::Snapshot(SnapshotError::ImageChanged { .. })), "{error}");
+    the_image_is_that_of_the_machine(vm, &image, &site, &path);
     assert_gone(&site);
 }
 
