@@ -51,6 +51,7 @@ class ImageManager:
         verify: str,
         offline: bool,
         sync: bool,
+        fs_verity: bool,
     ) -> None: ...
     @property
     def cache_dir(self) -> Path: ...

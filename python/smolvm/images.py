@@ -151,6 +151,8 @@ class ImageManager:
             changed since it was last verified.
         offline: Never use the network: what is not cached is an error.
         sync: Wait until what was fetched is on the disk.
+        fs_verity: Have the kernel keep cached files from changing, where their file system can
+            (fs-verity); for good, until they are removed.
 
     Raises:
         ValidationError: A key of the registry is not the name of its image, or ``verify`` is not
@@ -174,9 +176,10 @@ class ImageManager:
         verify: Literal["always", "changed"] = "always",
         offline: bool = False,
         sync: bool = False,
+        fs_verity: bool = False,
     ) -> None:
         self.registry = dict(BUILTIN_IMAGES if registry is None else registry)
-        self._settings = (verify, offline, sync)
+        self._settings = (verify, offline, sync, fs_verity)
         self._known = dict(self.registry)
         self._native = self._make(cache_dir)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import importlib
+import inspect
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from conftest import lacking
 from server import Server
 from test_images import KERNEL, ROOTFS, serve
 
-from smolvm import LocalImage
+from smolvm import LocalImage, images
 from smolvm.aio import ImageManager
 from smolvm.exceptions import ImageError, ValidationError
 
@@ -71,6 +72,10 @@ async def cancelled(awaitable: Awaitable[object]) -> None:
         await awaitable
     print(f"cancelled in {time.monotonic() - before:.3f} s")
     await until(lambda: not ours())
+
+
+def test_a_manager_takes_the_same_on_both_faces() -> None:
+    assert inspect.signature(ImageManager) == inspect.signature(images.ImageManager)
 
 
 def test_an_image_is_fetched_and_hit(server: Server, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import stat
+import tempfile
 import threading
 from http import HTTPStatus
 from pathlib import Path
@@ -237,6 +238,14 @@ def test_what_has_not_changed_need_not_be_hashed(server: Server, tmp_path: Path)
     kernel.chmod(0o600)
     kernel.write_bytes(KERNEL[::-1])
     assert manager.ensure_image("x").kernel_path.read_bytes() == KERNEL
+
+
+def test_where_there_is_no_fs_verity_images_are_as_ever(server: Server) -> None:
+    """Memory has none, on any kernel; what it does where it is there is a test in Rust."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        manager = ImageManager(memory, serve(server), verify="changed", fs_verity=True)
+        for _ in range(2):
+            assert manager.ensure_image("x").kernel_path.read_bytes() == KERNEL
 
 
 def test_an_image_that_is_added_later_is_known(server: Server, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ pub(crate) struct ImageManager {
 #[pymethods]
 impl ImageManager {
     #[new]
-    #[pyo3(signature = (cache_dir, registry, verify, offline, sync))]
+    #[pyo3(signature = (cache_dir, registry, verify, offline, sync, fs_verity))]
     fn new(
         py: Python<'_>,
         cache_dir: Option<PathBuf>,
@@ -138,6 +138,7 @@ impl ImageManager {
         verify: &str,
         offline: bool,
         sync: bool,
+        fs_verity: bool,
     ) -> PyResult<Self> {
         let verify = match verify {
             "always" => VerifyPolicy::Always,
@@ -165,7 +166,8 @@ impl ImageManager {
             settings = settings.cache_dir(cache_dir);
         }
         // Python warns of every fork while there is another thread, so that none is left behind.
-        let settings = settings.verify(verify).offline(offline).sync(sync).sync_later(false);
+        let settings = settings.sync(sync).sync_later(false).fs_verity(fs_verity);
+        let settings = settings.verify(verify).offline(offline);
         let manager = settings.clone().build().map_err(|error| errors::image(py, &error))?;
         Ok(Self { settings, manager: Mutex::new(Here::new(Arc::new(manager))) })
     }

@@ -22,9 +22,12 @@ class ImageManager:
     Args:
         cache_dir: Where images are cached, by default ``~/.smolvm/images``. ``~`` is expanded.
         registry: The images to know, by name, in place of ``BUILTIN_IMAGES``.
-        verify: ``"always"``: every byte is hashed at every use.
+        verify: ``"always"``: every byte is hashed at every use. ``"changed"``: only what may have
+            changed since it was last verified.
         offline: Never use the network: what is not cached is an error.
         sync: Wait until what was fetched is on the disk.
+        fs_verity: Have the kernel keep cached files from changing, where their file system can
+            (fs-verity); for good, until they are removed.
 
     Raises:
         ValidationError: A key of the registry is not the name of its image, or ``verify`` is not
@@ -43,12 +46,18 @@ class ImageManager:
         cache_dir: StrPath | None = None,
         registry: Mapping[str, ImageSource] | None = None,
         *,
-        verify: Literal["always"] = "always",
+        verify: Literal["always", "changed"] = "always",
         offline: bool = False,
         sync: bool = False,
+        fs_verity: bool = False,
     ) -> None:
         self._blocking = images.ImageManager(
-            cache_dir, registry, verify=verify, offline=offline, sync=sync
+            cache_dir,
+            registry,
+            verify=verify,
+            offline=offline,
+            sync=sync,
+            fs_verity=fs_verity,
         )
 
     @property
