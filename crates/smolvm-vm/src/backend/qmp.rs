@@ -120,6 +120,9 @@ pub(crate) struct Status {
 /// No message of QEMU's is longer, in bytes.
 const LONGEST: usize = 1 << 20;
 
+/// How much is shown of a line that was not expected, in bytes.
+const SHOWN: usize = 200;
+
 impl Qmp {
     /// Connects to a monitor. All that is said on this connection must be over within `timeout`.
     pub(crate) fn connect(socket: &Path, timeout: Duration) -> Result<Self, QmpError> {
@@ -127,12 +130,26 @@ impl Qmp {
         let stream = connect_before(socket, deadline)
             .map_err(|source| QmpError::Io { socket: socket.to_owned(), source })?;
         let mut qmp = Self { stream: BufReader::new(stream), socket: socket.to_owned(), deadline };
-        let greeting = qmp.receive()?;
-        if greeting.greeting.is_none() {
-            return Err(qmp.malformed("it does not begin with a greeting"));
-        }
+        qmp.wait_for_greeting()?;
         qmp.execute(Command::QmpCapabilities)?;
         Ok(qmp)
+    }
+
+    /// What happens in the machine may be told before the greeting: QEMU takes a connection in one
+    /// thread, and tells of events from others, which see that it is there before it was greeted.
+    fn wait_for_greeting(&mut self) -> Result<(), QmpError> {
+        loop {
+            let line = self.receive_line()?;
+            let message: Message =
+                serde_json::from_slice(&line).map_err(|error| self.malformed(error))?;
+            if message.greeting.is_some() {
+                return Ok(());
+            }
+            if message.event.is_none() {
+                let said = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned();
+                return Err(self.malformed(format_args!("{said:?} comes before the greeting")));
+            }
+        }
     }
 
     /// Whether the guest's processors run.

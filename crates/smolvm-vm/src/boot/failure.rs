@@ -76,10 +76,12 @@ impl Boot<'_> {
     /// What the VMM said last; it may have refused to start at all.
     fn last_words(&self) -> String {
         let said = console::tail(&self.vm.dirs.vmm_log());
-        match said.lines().last() {
-            Some(line) => format!("{} said: {line}", self.backend.name()),
-            None => "it reset or switched itself off".to_owned(),
+        if said.is_empty() {
+            return "it reset or switched itself off".to_owned();
         }
+        // The first line is the cause where there are several.
+        let lines: Vec<_> = said.lines().collect();
+        format!("{} said: {}", self.backend.name(), lines.join("; "))
     }
 
     pub(super) fn failed(&self, reason: String) -> VmError {

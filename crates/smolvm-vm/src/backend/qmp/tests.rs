@@ -101,7 +101,8 @@ fn events_are_passed_over() {
     let listener = UnixListener::bind(&socket).unwrap();
     let monitor = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.write_all(b"{\"QMP\": {}}\n{\"event\": \"RESUME\"}\n{\"return\": {}}\n").unwrap();
+        stream.write_all(b"{\"event\": \"STOP\"}\n{\"QMP\": {}}\n").unwrap();
+        stream.write_all(b"{\"event\": \"RESUME\"}\n{\"return\": {}}\n").unwrap();
         stream.write_all(b"{\"event\": \"STOP\"}\n").unwrap();
         stream.write_all(b"{\"return\": {\"running\": true, \"status\": \"running\"}}\n").unwrap();
         // What the client says is not lost to a closed connection.
