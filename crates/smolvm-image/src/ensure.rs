@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use smolvm_fork::ForkMutex;
 
-use crate::cache::{self, Inode, Key, Lock, Publication, Stamps, Store};
+use crate::cache::{self, Key, Lock, Publication, Stamps, Store};
 use crate::cancel::CancelToken;
 use crate::error::ImageError;
 use crate::fetch::{self, Fetch};
@@ -221,11 +221,7 @@ fn reopen(
     let Some(dir) = store.root.open_dir(source.name())? else { return Ok(None) };
     let mut files = VerifiedFiles::default();
     for (asset, publication) in assets {
-        let opened = dir.open_file(&asset.file_name).and_then(|file| {
-            let Some(file) = file else { return Ok(None) };
-            let inode = Inode::of(&rustix::fs::fstat(&file)?);
-            Ok((inode == publication.verified().inode).then_some(file))
-        });
+        let opened = dir.open_this_file(&asset.file_name, publication.verified().inode);
         let path = dir.path_of(&asset.file_name);
         match opened.map_err(|error| ImageError::io(&path, "open", error))? {
             Some(file) => files.put(asset.kind, file),

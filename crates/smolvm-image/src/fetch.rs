@@ -103,8 +103,7 @@ impl Fetch<'_> {
     ) -> Result<Option<Held>, ImageError> {
         let mut no_cache = false;
         let mut received_before = 0;
-        // What no digest will vouch for later must be on the disk before it is published.
-        let sync = self.manager.write_back.sync || asset.digest.is_none();
+        let sync = self.manager.write_back.syncs(asset);
         loop {
             let mut partial = Partial::claim(self.store, key, self.cancel)?;
             let transfer = Transfer {

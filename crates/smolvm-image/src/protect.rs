@@ -1,11 +1,8 @@
 //! Enabling fs-verity for the files of an image, and noting what it calls their bytes.
 
-use std::fs::File;
-use std::io;
-
 use smolvm_fork::Unshared;
 
-use crate::cache::{self, Dir, Inode, Stamp, Stamps, Steady, Store};
+use crate::cache::{self, Dir, Stamp, Stamps, Steady, Store};
 use crate::cancel::CancelToken;
 use crate::error::ImageError;
 use crate::name::FileName;
@@ -37,7 +34,7 @@ fn enable(job: &Job, cancel: &CancelToken) -> Result<(), ImageError> {
     for (_, name, inode) in &job.files {
         let failed = |error| ImageError::io(&dir.path_of(name), "enable fs-verity for", error);
         // Another file that has the name by now is for others to protect.
-        let Some(file) = open(&dir, name, *inode).map_err(failed)? else { continue };
+        let Some(file) = dir.open_this_file(name, *inode).map_err(failed)? else { continue };
         let file = Unshared::new(file);
         if cache::could_have_verity(&file) {
             cache::enable_verity(&file).map_err(failed)?;
@@ -56,7 +53,7 @@ fn note(job: &Job, dir: &Dir, cancel: &CancelToken) -> Result<(), ImageError> {
         let Some(stamp) = job.stamps.of(*kind).filter(|stamp| stamp.verity.is_none()) else {
             continue;
         };
-        let Ok(Some(file)) = open(dir, name, *inode) else { continue };
+        let Ok(Some(file)) = dir.open_this_file(name, *inode) else { continue };
         let Ok(verified) = cache::examine(file, |_| {}, cancel)? else {
             stamps.forget(*kind);
             continue;
@@ -76,11 +73,4 @@ fn note(job: &Job, dir: &Dir, cancel: &CancelToken) -> Result<(), ImageError> {
     }
     let Some(store) = Store::open(&job.cache_dir)? else { return Ok(()) };
     stamps.write(&store, &job.image)
-}
-
-/// The file of that name, if it is still that one.
-fn open(dir: &Dir, name: &FileName, inode: Inode) -> io::Result<Option<File>> {
-    let Some(file) = dir.open_file(name)? else { return Ok(None) };
-    let stat = rustix::fs::fstat(&file)?;
-    Ok((Inode::of(&stat) == inode).then_some(file))
 }

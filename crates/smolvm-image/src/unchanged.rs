@@ -127,7 +127,7 @@ pub(crate) fn note_fetched(
         let verified = publication.verified();
         let verity = verified.steady.as_deref().and_then(|steady| steady.verity);
         let steady = Steady { state: settled(files.get(asset.kind)?)?, verity };
-        let synced = manager.write_back.sync || asset.digest.is_none();
+        let synced = manager.write_back.syncs(asset);
         Some((asset.kind, stamp(steady, verified.digest, synced)))
     });
     keep(manager, source, stamps)

@@ -14,7 +14,7 @@ use smolvm_fork::{ForkMutex, Unshared};
 
 use crate::cache::{self, Inode, Stamps, Store};
 use crate::cancel::CancelToken;
-use crate::image::ImageSource;
+use crate::image::{Asset, ImageSource};
 use crate::manager::ImageManager;
 use crate::name::{FileName, ImageName};
 use crate::progress::AssetKind;
@@ -38,6 +38,14 @@ pub(crate) struct WriteBack {
 impl Default for WriteBack {
     fn default() -> Self {
         Self { sync: false, later: true, fs_verity: false }
+    }
+}
+
+impl WriteBack {
+    /// Whether a file is on the disk before it counts as cached: what no digest will vouch for
+    /// later has to be in any case.
+    pub(crate) fn syncs(self, asset: &Asset) -> bool {
+        self.sync || asset.digest.is_none()
     }
 }
 
@@ -72,6 +80,10 @@ pub(crate) fn begin(
     (stamps, sync): (Stamps, bool),
     cancel: &CancelToken,
 ) {
+    let sync = sync && manager.write_back.later;
+    if !sync && !manager.write_back.fs_verity {
+        return;
+    }
     let named = |&(kind, inode): &(AssetKind, Inode)| {
         let asset = source.assets().find(|asset| asset.kind == kind)?;
         Some((kind, asset.file_name.clone(), inode))
@@ -84,7 +96,7 @@ pub(crate) fn begin(
         protect: false,
     };
     job.protect = manager.write_back.fs_verity && protect::is_of_use(&job);
-    if manager.write_back.later && (sync || job.protect) {
+    if sync || (job.protect && manager.write_back.later) {
         later(job);
     } else if job.protect {
         protect::run(&job, cancel);
@@ -137,10 +149,7 @@ impl Job {
         };
         for (_, name, inode) in &self.files {
             // Opened anew: a copy of a file in use would keep it in use.
-            let Some(file) = dir.open_file(name)? else { return Ok(()) };
-            if Inode::of(&rustix::fs::fstat(&file)?) != *inode {
-                return Ok(());
-            }
+            let Some(file) = dir.open_this_file(name, *inode)? else { return Ok(()) };
             Unshared::new(file).sync_all()?;
         }
         dir.sync()?;

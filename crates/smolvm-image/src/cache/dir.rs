@@ -75,6 +75,13 @@ impl Dir {
         self.open(name, OFlags::RDONLY)
     }
 
+    /// The same, for this very file; `None` also where another one has the name by now.
+    pub(crate) fn open_this_file(&self, name: &str, inode: Inode) -> io::Result<Option<File>> {
+        let Some(file) = self.open_file(name)? else { return Ok(None) };
+        let stat = rustix::fs::fstat(&file)?;
+        Ok((Inode::of(&stat) == inode).then_some(file))
+    }
+
     /// Opens a regular file for reading and writing; `None` where there is nothing of that name.
     pub(crate) fn open_rw(&self, name: &str) -> io::Result<Option<File>> {
         self.open(name, OFlags::RDWR)
