@@ -39,15 +39,17 @@ fn main() -> ExitCode {
 /// What was typed. Taking down what describes the commands is left to the end of the process.
 fn parse() -> Result<Cli, clap::Error> {
     let words: Vec<_> = std::env::args_os().collect();
-    let narrow = ManuallyDrop::new(cli::narrow(&words));
-    parse_as(narrow, &words).or_else(|_| parse_as(ManuallyDrop::new(Cli::command()), &words))
+    if let Some(narrow) = cli::narrow(&words)
+        && let Ok(cli) = parse_as(narrow, &words)
+    {
+        return Ok(cli);
+    }
+    parse_as(Cli::command(), &words)
 }
 
 /// What was typed, to a description of the commands.
-fn parse_as(
-    mut description: ManuallyDrop<clap::Command>,
-    words: &[OsString],
-) -> Result<Cli, clap::Error> {
+fn parse_as(description: clap::Command, words: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut description = ManuallyDrop::new(description);
     let matches = description.try_get_matches_from_mut(words)?;
     Cli::from_arg_matches_mut(&mut ManuallyDrop::new(matches))
         .map_err(|error| error.format(&mut description))

@@ -12,17 +12,18 @@ use super::{GlobalOptions, ImageCommand, VmCommand};
 /// The groups of commands that occur among the words, with those of their commands that do. What
 /// is left out can be meant by none of them: a line that parses here, parses to the same with all
 /// of [`super::Cli`]. Of a line that does not, clap has to be asked again with all of it, for this
-/// has no help, and knows no other words to suggest.
-pub(crate) fn narrow(words: &[OsString]) -> clap::Command {
+/// has no help, and knows no other words to suggest. `None` where it can be about none of them.
+pub(crate) fn narrow(words: &[OsString]) -> Option<clap::Command> {
     let image = ImageCommand::augment_subcommands as fn(_) -> _;
     let vm = VmCommand::augment_subcommands as fn(_) -> _;
-    let groups = [("image", image), ("vm", vm)]
+    let mut groups = [("image", image), ("vm", vm)]
         .into_iter()
         .filter(|(name, _)| occurs(words, name))
-        .map(|(name, all)| occurring(&all(clap::Command::new(name)), words));
-    GlobalOptions::augment_args(clap::Command::new("smolvm"))
-        .subcommand_required(true)
-        .subcommands(groups)
+        .map(|(name, all)| occurring(&all(clap::Command::new(name)), words))
+        .peekable();
+    groups.peek()?;
+    let smolvm = GlobalOptions::augment_args(clap::Command::new("smolvm"));
+    Some(smolvm.subcommand_required(true).subcommands(groups))
 }
 
 /// A group with those of its commands that occur among the words.
@@ -74,7 +75,7 @@ mod tests {
             "smolvm vm start image vm exec",
         ] {
             let words = words(line);
-            let narrowed = meaning(narrow(&words), &words);
+            let narrowed = narrow(&words).and_then(|narrow| meaning(narrow, &words));
             assert!(narrowed.is_some(), "{line}");
             assert_eq!(narrowed, meaning(Cli::command(), &words), "{line}");
         }
@@ -101,7 +102,8 @@ mod tests {
             "smolvm image vm ls",
         ] {
             let words = words(line);
-            assert_eq!(meaning(narrow(&words), &words), None, "{line}");
+            let narrowed = narrow(&words).and_then(|narrow| meaning(narrow, &words));
+            assert_eq!(narrowed, None, "{line}");
         }
     }
 }
