@@ -99,6 +99,14 @@ fn search_path() -> OsString {
     env::join_paths(dirs).unwrap_or(path)
 }
 
+/// The search path with a directory before all others.
+pub(crate) fn path_with(first: PathBuf) -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let dirs = std::iter::once(first).chain(env::split_paths(&path));
+    // Only a directory with a colon in its name cannot be joined.
+    env::join_paths(dirs).unwrap_or(path)
+}
+
 /// Takes away what the person at this terminal has set for `smolvm` and for clients of HTTP: the
 /// servers of a test or of the quickstart are on loopback.
 pub(crate) fn without_settings(command: &mut Command) {

@@ -40,10 +40,7 @@ impl Place {
     fn program(&self, name: &str) -> Command {
         let bin = self.environment().join("bin");
         let mut program = command(bin.join(name));
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let dirs = [bin].into_iter().chain(std::env::split_paths(&path));
-        // Only a directory with a colon in its name cannot be joined.
-        program.env("PATH", std::env::join_paths(dirs).unwrap_or(path));
+        program.env("PATH", command::path_with(bin));
         program.env("VIRTUAL_ENV", self.environment());
         // pyright is a program for Node.js, which it installs beside itself the first time.
         program.env("PYRIGHT_PYTHON_CACHE_DIR", self.directory.join("pyright"));

@@ -1,6 +1,6 @@
 //! Virtual environments for what is measured in Python, under `target/bench`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -63,16 +63,10 @@ impl Environment {
     fn pip(&self, what: &str, options: &[&str], arguments: &[&str]) -> Result<()> {
         let mut pip = command(self.python());
         // A build finds its tools there.
-        pip.env("PATH", path_with(&self.bin())?).env("VIRTUAL_ENV", &self.directory);
+        pip.env("PATH", command::path_with(self.bin())).env("VIRTUAL_ENV", &self.directory);
         pip.args(["-m", "pip", what, "--quiet", "--disable-pip-version-check"]);
         pip.args(options).args(arguments);
         term::command(&command::describe(&pip));
         command::capture(&mut pip).map(drop)
     }
-}
-
-fn path_with(first: &Path) -> Result<std::ffi::OsString> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = [first.to_owned()].into_iter().chain(std::env::split_paths(&path));
-    Ok(std::env::join_paths(directories)?)
 }
